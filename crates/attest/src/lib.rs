@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Evidence in, verdict out; and the attested channel of the wire protocol.
+//!
+//! * [`channel`]: frames, codec, report data and TLS set-up of the connection
+//!   between an enclave's agent and the CAS.
+//!
+//! Everything here reads bytes that a hostile host or network may have
+//! chosen: parsers are bounded and do not panic.
+
+pub mod channel;
