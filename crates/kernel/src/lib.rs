@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The in-enclave kernel: memory, processes, threads, signals, system calls,
+//! files and sockets.
+//!
+//! Everything here but [`machine`] is free of `unsafe`, builds on any host and
+//! is unit-tested there against the [`host::Machine`] trait; the bootable image
+//! (feature `image`) supplies the machine that really leaves the enclave.
+#![no_std]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod errno;
+pub mod host;
