@@ -14,15 +14,19 @@
 //! | [`measurement`] | the ECREATE/EADD/EEXTEND stream whose SHA-256 is MRENCLAVE |
 //! | [`sigstruct`] | SIGSTRUCT, its signing digest, q1 and q2 |
 //! | [`report`], [`key`] | TARGETINFO, REPORT, KEYREQUEST |
+//! | [`quote`] | ECDSA quotes as made by DCAP |
+//! | [`derive`] | the emulated CPU's keys and reports |
 //! | [`leaf`] | ENCLU leaf numbers and their error codes |
 #![no_std]
 extern crate alloc;
 
 pub mod attributes;
+pub mod derive;
 mod field;
 pub mod key;
 pub mod leaf;
 pub mod measurement;
+pub mod quote;
 pub mod report;
 pub mod secinfo;
 pub mod secs;
