@@ -10,5 +10,13 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod context;
 pub mod errno;
 pub mod host;
+pub mod machine;
+pub mod process;
+pub mod sync;
+pub mod syscall;
+pub mod vfs;
+
+pub use context::Context;
