@@ -18,7 +18,7 @@ pub const PATH_MAX: usize = 4096;
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The way out of the kernel.
-    pub machine: &'a dyn Machine,
+    pub machine: &'static dyn Machine,
     /// The calling thread.
     pub task: &'a Arc<Task>,
 }

@@ -5,11 +5,11 @@ pub mod time;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::Machine;
 use crate::sync::Lock;
-use crate::vfs::FdTable;
+use crate::vfs::ProcessFiles;
 
 /// A process: the agent, or the program.
 #[derive(Debug)]
@@ -18,12 +18,8 @@ pub struct Process {
     pub pid: u32,
     /// The parent's id; 0 for process 1.
     pub parent: u32,
-    /// Open files.
-    pub files: Lock<FdTable>,
-    /// Working directory: absolute, without symbolic links.
-    pub cwd: Lock<Vec<u8>>,
-    /// File mode creation mask.
-    pub umask: AtomicU32,
+    /// Open files, working directory, umask, mounts.
+    pub files: ProcessFiles,
     /// The running program: path, arguments, environment as /proc/self shows them.
     pub program: Lock<Program>,
 }
@@ -46,12 +42,6 @@ impl Process {
     #[must_use]
     pub fn is_agent(&self) -> bool {
         false
-    }
-
-    /// The umask.
-    #[must_use]
-    pub fn umask(&self) -> u32 {
-        self.umask.load(Ordering::Relaxed)
     }
 }
 
@@ -88,13 +78,11 @@ impl Task {
 
     /// A process and its first thread without a machine below, for tests of logic.
     #[must_use]
-    pub fn detached(pid: u32, files: FdTable) -> Arc<Self> {
+    pub fn detached(pid: u32, files: ProcessFiles) -> Arc<Self> {
         let process = Arc::new(Process {
             pid,
             parent: 0,
-            files: Lock::new(files),
-            cwd: Lock::new(b"/".to_vec()),
-            umask: AtomicU32::new(0o022),
+            files,
             program: Lock::new(Program::default()),
         });
         Arc::new(Self {
