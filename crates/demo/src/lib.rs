@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The main job on a real image: shown to people by `make demo`, checked by
+//! tests.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`native`] | the careless native image |
+//! | [`markers`] | looking for strings where they must not be |
+//! | [`process`] | programs that run beside the demo and end with it |
+
+pub mod markers;
+pub mod native;
+pub mod process;
