@@ -193,14 +193,23 @@ fn select<'a>(saved: &'a [Saved], name: Option<&ImageName>) -> Result<&'a Saved,
             .collect();
         names.join(", ")
     };
-    match (name.and_then(ImageName::tagged), saved) {
+    // Tools differ in how much of a name they spell out.
+    let spelled_out =
+        |name: &ImageName| Some((name.canonical_repository()?, name.tag()?.to_owned()));
+    match (name, saved) {
         (None, [only]) => Ok(only),
         (None, _) => Err(ArchiveError::Ambiguous { names: names() }),
-        (Some(wanted), _) => saved
+        (Some(name), _) => saved
             .iter()
-            .find(|image| tags(image).contains(&wanted))
+            .find(|image| {
+                let mut tags = tags(image).into_iter();
+                let wanted = spelled_out(name);
+                tags.any(|tag| {
+                    wanted.is_some() && tag.parse().ok().as_ref().and_then(spelled_out) == wanted
+                })
+            })
             .ok_or_else(|| ArchiveError::NotFound {
-                wanted,
+                wanted: name.to_string(),
                 names: names(),
             }),
     }
