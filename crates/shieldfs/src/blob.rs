@@ -48,8 +48,6 @@ pub(crate) enum Blob {
 }
 
 impl Blob {
-    pub(crate) const EMPTY: Self = Self::Inline(Vec::new());
-
     pub(crate) fn is_empty(&self) -> bool {
         self.length() == 0
     }

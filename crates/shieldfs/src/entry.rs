@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the tree says about one path.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::blob::Blob;
@@ -77,7 +78,7 @@ pub enum FileType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
-    File(FileContent),
+    File(Box<FileContent>),
     /// A directory.
     Directory,
     /// A symbolic link; the target is arbitrary bytes, not a checked path.

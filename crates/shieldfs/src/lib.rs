@@ -6,12 +6,18 @@
 
 extern crate alloc;
 
+pub mod backing;
 pub mod blob;
 pub mod cipher;
 pub mod digest;
 pub mod entry;
+pub mod header;
 pub mod key;
-mod page;
+pub mod page;
 pub mod path;
+pub mod read;
 pub mod region;
+pub mod seal;
+pub mod sites;
 pub mod wire;
+pub mod xattr;
