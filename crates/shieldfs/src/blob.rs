@@ -2,7 +2,7 @@
 //! Byte strings that belong to an entry: kept in the entry while short, in pages of their own when
 //! long (hash lists of large files, big attribute sets, long syscall-site lists).
 //!
-//! A long string is cut into pieces of [`PIECE`] bytes, one per page; pages of references above
+//! A long string is cut into pieces of 16 000 bytes, one per page; pages of references above
 //! them form a tree whose height follows from the length, so any offset is reached by one path.
 
 use alloc::vec::Vec;

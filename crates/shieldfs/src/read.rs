@@ -5,135 +5,32 @@
 //! verifies the pages from the root to one leaf; verified pages are kept, bounded in bytes.
 
 mod cache;
+mod descent;
+mod error;
 mod file;
 
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{Debug, Display};
 
+pub use error::ReadError;
 pub use file::{ChunkError, ChunkSlot, FileReader};
 
 use crate::backing::{Backing, fill};
-use crate::blob::{Blob, height, span};
-use crate::digest::{ChunkList, DigestError};
+use crate::blob::Blob;
+use crate::digest::ChunkList;
 use crate::entry::{DirEntry, Entry, Kind, Node};
-use crate::header::{self, HEADER_LEN, Header, HeaderError};
+use crate::header::{self, HEADER_LEN, Header};
 use crate::key::{FspfKey, FspfTag};
-use crate::page::{self, Body, Key, LeafPage, Page, PageError, PageRef, Refusal, Role, RootPage};
-use crate::path::{self, PathError, PathText};
+use crate::page::{self, Body, Page, PageError, PageRef, Refusal, Role, RootPage};
+use crate::path::{self, PathText};
 use crate::region::{Class, Regions, Storage};
-use crate::sites::{self, SitesError};
-use crate::xattr::{self, XattrError, Xattrs};
+use crate::sites;
+use crate::xattr::{self, Xattrs};
 use cache::Cache;
 
 /// Bytes of verified pages kept by [`Fspf::open`].
 pub const DEFAULT_CACHE_BYTES: usize = 1024 * 1024;
-
-/// Why an FSPF or a file could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError<E: Debug + Display> {
-    /// The backing failed.
-    #[error("Reading the stored bytes failed: {0}")]
-    Backing(E),
-    /// The FSPF ends early.
-    #[error("The FSPF is truncated: bytes {start}..{end} are wanted, {found} of them are there")]
-    Truncated {
-        /// First byte wanted.
-        start: u64,
-        /// Byte behind the last one wanted.
-        end: u64,
-        /// Number of bytes found.
-        found: u64,
-    },
-    /// The header is malformed, or of another version.
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    /// The header is not the one the tag pins: another FSPF, an older one, or a changed one.
-    #[error("The FSPF tag is {found}, expected {expected}: this is not the pinned FSPF")]
-    WrongTag {
-        /// The tag expected.
-        expected: FspfTag,
-        /// The tag of the header found.
-        found: FspfTag,
-    },
-    /// The bytes are the pinned ones, but the key does not open them.
-    #[error("The FSPF key does not open this FSPF")]
-    WrongKey,
-    /// A page's bytes are not those its parent names.
-    #[error("The FSPF was changed: bytes {start}..{end} do not match the tree")]
-    PageMismatch {
-        /// First byte of the page.
-        start: u64,
-        /// Byte behind the page.
-        end: u64,
-    },
-    /// A page reference leaves the file.
-    #[error("The FSPF's tree points outside the file, to byte {offset}")]
-    OutOfBounds {
-        /// Where it points.
-        offset: u64,
-    },
-    /// A verified page is malformed: whoever holds the key wrote it wrongly.
-    #[error("The FSPF page at byte {offset} is malformed")]
-    Page {
-        /// First byte of the page.
-        offset: u64,
-        /// What is wrong with it.
-        source: PageError,
-    },
-    /// Verified parts contradict each other: whoever holds the key wrote them wrongly.
-    #[error("The FSPF contradicts itself about {path}: {what}")]
-    Inconsistent {
-        /// The path.
-        path: PathText,
-        /// The contradiction.
-        what: &'static str,
-    },
-    /// The path asked for is not normalised.
-    #[error(transparent)]
-    Path(#[from] PathError),
-    /// The path does not exist or is not a directory.
-    #[error("{path} is not a directory")]
-    NotADirectory {
-        /// The path.
-        path: PathText,
-    },
-    /// The entry is not a regular file.
-    #[error("{path} is not a regular file")]
-    NotAFile {
-        /// The path.
-        path: PathText,
-    },
-    /// An entry's extended attributes are malformed.
-    #[error("The extended attributes of {path} are malformed")]
-    Xattrs {
-        /// The path.
-        path: PathText,
-        /// What is wrong with them.
-        source: XattrError,
-    },
-    /// A file's syscall sites are malformed.
-    #[error("The syscall sites of {path} are malformed")]
-    Sites {
-        /// The path.
-        path: PathText,
-        /// What is wrong with them.
-        source: SitesError,
-    },
-    /// A file's chunk hashes are malformed.
-    #[error("The chunk hashes of {path} are malformed")]
-    Chunks {
-        /// The path.
-        path: PathText,
-        /// What is wrong with them.
-        source: DigestError,
-    },
-    /// A file's stored bytes are wrong.
-    #[error(transparent)]
-    Chunk(#[from] ChunkError),
-}
 
 /// An open, verified FSPF. One user at a time: callers that share it put it under a lock.
 #[derive(Debug)]
@@ -421,138 +318,6 @@ impl<B: Backing> Fspf<B> {
         }
     }
 
-    fn find(&mut self, path: &[u8]) -> Result<Option<(u64, Body)>, ReadError<B::Error>> {
-        let key = path::split(path);
-        let leaf = self.descend(Target::Key(key))?;
-        Ok(leaf.and_then(|leaf| leaf.find(key).map(|(at, body)| (at, body.clone()))))
-    }
-
-    fn lower_bound(&mut self, key: Key<'_>) -> Result<u64, ReadError<B::Error>> {
-        let leaf = self.descend(Target::Key(key))?;
-        Ok(leaf.map_or(0, |leaf| leaf.lower_bound(key)))
-    }
-
-    /// The leaf that holds a position, `None` behind the last entry.
-    fn leaf_at(&mut self, position: u64) -> Result<Option<LeafHandle>, ReadError<B::Error>> {
-        let leaf = self.descend(Target::Position(position))?;
-        Ok(leaf.filter(|leaf| leaf.at(position).is_some()))
-    }
-
-    fn descend(&mut self, target: Target<'_>) -> Result<Option<LeafHandle>, ReadError<B::Error>> {
-        let mut reference = self.root.tree;
-        let mut level = self.level;
-        let mut expected: Option<(page::OwnedKey, u64)> = None;
-        loop {
-            let role = if level == 0 { Role::Leaf } else { Role::Branch };
-            let page = self.page(&reference, role, level)?;
-            let found = match &*page {
-                Page::Leaf(leaf) => leaf.first_key().map(|key| (key.clone(), leaf.first)),
-                Page::Branch(branch) => branch.first().map(|it| (it.key.clone(), it.first)),
-                _ => None,
-            };
-            if expected.is_some() && expected != found {
-                return Err(ReadError::Page {
-                    offset: reference.offset,
-                    source: PageError::Order,
-                });
-            }
-            let Page::Branch(branch) = &*page else {
-                return Ok(LeafHandle::new(page));
-            };
-            let child = match target {
-                Target::Key(key) => branch.child_of_key(key),
-                Target::Position(position) => branch.child_of_position(position),
-            };
-            let Some(child) = child else {
-                return Ok(None);
-            };
-            expected = Some((child.key.clone(), child.first));
-            reference = child.page;
-            level = level.saturating_sub(1);
-        }
-    }
-
-    /// A verified, parsed page, from the cache or the backing.
-    fn page(
-        &mut self,
-        reference: &PageRef,
-        role: Role,
-        level: u8,
-    ) -> Result<Arc<Page>, ReadError<B::Error>> {
-        if let Some(page) = self.cache.find(reference, role, level) {
-            return Ok(page);
-        }
-        let plaintext = fetch(&self.backing, &self.key, &self.header, reference)?;
-        self.pages_read = self.pages_read.saturating_add(1);
-        let page =
-            Page::parse(&plaintext, role, level, self.header.chunk_size).map_err(|source| {
-                ReadError::Page {
-                    offset: reference.offset,
-                    source,
-                }
-            })?;
-        let page = Arc::new(page);
-        self.cache
-            .insert(*reference, role, level, Arc::clone(&page), plaintext.len());
-        Ok(page)
-    }
-
-    /// The piece of a blob that holds the byte at `offset`.
-    fn blob_piece(
-        &mut self,
-        blob: &Blob,
-        offset: u64,
-        path: &[u8],
-    ) -> Result<Piece, ReadError<B::Error>> {
-        let too_short = || inconsistent(path, "one of its byte strings is short");
-        let (length, root) = match blob {
-            Blob::Inline(bytes) => {
-                return Ok(Piece {
-                    holder: Holder::Inline(bytes.clone()),
-                    skip: offset,
-                });
-            }
-            Blob::Paged { length, root } => (*length, *root),
-        };
-        let mut level = height(length).ok_or_else(too_short)?;
-        let mut reference = root;
-        let mut skip = offset;
-        while level > 0 {
-            let page = self.page(&reference, Role::BlobBranch, level)?;
-            level = level.saturating_sub(1);
-            // span is at least PIECE, so the division is always by more than zero.
-            let below = span(level);
-            let at = usize::try_from(skip / below).map_err(|_| too_short())?;
-            let Page::BlobBranch(refs) = &*page else {
-                return Err(too_short());
-            };
-            reference = *refs.get(at).ok_or_else(too_short)?;
-            skip %= below;
-        }
-        let page = self.page(&reference, Role::BlobPiece, 0)?;
-        Ok(Piece {
-            holder: Holder::Page(page),
-            skip,
-        })
-    }
-
-    fn whole_blob(&mut self, blob: &Blob, entry: &Entry) -> Result<Vec<u8>, ReadError<B::Error>> {
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < blob.length() {
-            let piece = self.blob_piece(blob, bytes.len() as u64, &entry.path)?;
-            let fresh = usize::try_from(piece.skip)
-                .ok()
-                .and_then(|skip| piece.bytes().get(skip..))
-                .filter(|fresh| !fresh.is_empty())
-                .ok_or_else(|| inconsistent(&entry.path, "one of its byte strings is short"))?;
-            bytes.extend_from_slice(fresh);
-        }
-        if bytes.len() as u64 != blob.length() {
-            return Err(inconsistent(&entry.path, "one of its byte strings is long"));
-        }
-        Ok(bytes)
-    }
-
     /// Whether the path lies in a region in which an unlisted path does not exist.
     pub fn is_protected(&self, path: &[u8]) -> bool {
         self.class_of(path).is_protected()
@@ -561,63 +326,6 @@ impl<B: Backing> Fspf<B> {
     /// The class of a normalised absolute path.
     pub fn class_of(&self, path: &[u8]) -> Class {
         self.root.regions.class_of(path)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Target<'a> {
-    Key(Key<'a>),
-    Position(u64),
-}
-
-/// A page that is known to be a leaf.
-struct LeafHandle(Arc<Page>);
-
-impl LeafHandle {
-    fn new(page: Arc<Page>) -> Option<Self> {
-        matches!(&*page, Page::Leaf(_)).then_some(Self(page))
-    }
-
-    fn leaf(&self) -> Option<&LeafPage> {
-        match &*self.0 {
-            Page::Leaf(leaf) => Some(leaf),
-            _ => None,
-        }
-    }
-
-    fn find(&self, key: Key<'_>) -> Option<(u64, &Body)> {
-        self.leaf()?.find(key)
-    }
-
-    fn at(&self, position: u64) -> Option<(&page::OwnedKey, &Body)> {
-        self.leaf()?.at(position)
-    }
-
-    fn lower_bound(&self, key: Key<'_>) -> u64 {
-        self.leaf().map_or(0, |leaf| leaf.lower_bound(key))
-    }
-}
-
-enum Holder {
-    Inline(Vec<u8>),
-    Page(Arc<Page>),
-}
-
-/// A part of a blob and how far into it the wanted byte lies.
-struct Piece {
-    holder: Holder,
-    skip: u64,
-}
-
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        match &self.holder {
-            Holder::Inline(bytes) => bytes,
-            Holder::Page(page) => match &**page {
-                Page::BlobPiece(bytes) => bytes,
-                _ => &[],
-            },
-        }
     }
 }
 
