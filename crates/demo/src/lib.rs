@@ -7,7 +7,9 @@
 //! | [`native`] | the careless native image |
 //! | [`markers`] | looking for strings where they must not be |
 //! | [`process`] | programs that run beside the demo and end with it |
+//! | [`services`] | an emulated platform, its LAS and a development CAS |
 
 pub mod markers;
 pub mod native;
 pub mod process;
+pub mod services;
