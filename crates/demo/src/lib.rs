@@ -5,11 +5,15 @@
 //! | module | what |
 //! |---|---|
 //! | [`native`] | the careless native image |
+//! | [`job`] | convert, run, ask |
 //! | [`markers`] | looking for strings where they must not be |
 //! | [`process`] | programs that run beside the demo and end with it |
 //! | [`services`] | an emulated platform, its LAS and a development CAS |
+//! | [`tamper`] | what somebody with the registry in their hands would do |
 
+pub mod job;
 pub mod markers;
 pub mod native;
 pub mod process;
 pub mod services;
+pub mod tamper;
