@@ -20,6 +20,11 @@
 //! | [`lint`](mod@lint) | instructions that an enclave must not contain |
 //! | [`elf`] | the bounded ELF reader below all of them |
 
+pub mod closure;
 pub mod elf;
+pub mod lint;
 pub mod plan;
+pub mod root;
 pub mod sign;
+pub mod sites;
+pub mod startup;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Planning an image of a kernel that is made by hand, so that every byte is known.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 #[path = "made/kernel.rs"]
 mod made;
@@ -208,7 +209,7 @@ fn every_part_of_the_input_changes_the_measurement() {
 }
 
 #[test]
-fn test_mode_and_free_loading_need_a_debug_enclave() {
+fn mode_test_and_free_loading_need_a_debug_enclave() {
     let kernel = Kernel::default().elf();
     let mut test = manifest();
     test.start_mode = StartMode::Test;

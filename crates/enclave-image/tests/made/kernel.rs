@@ -26,7 +26,7 @@ pub(crate) struct Kernel {
 impl Default for Kernel {
     fn default() -> Self {
         let mut code = vec![0x90; 0x40];
-        let gate = usize::try_from(GATE).unwrap();
+        let gate = place(GATE);
         code[gate..gate + GATE_BYTES.len()].copy_from_slice(&GATE_BYTES);
         code[gate + GATE_BYTES.len()] = 0xc3;
         Self {
@@ -68,11 +68,11 @@ impl Kernel {
                 out.extend_from_slice(&u64::to_le_bytes(word));
             }
         }
-        out.resize(usize::try_from(CODE).unwrap(), 0);
+        out.resize(place(CODE), 0);
         out.extend_from_slice(&self.code);
-        out.resize(usize::try_from(DATA).unwrap(), 0);
+        out.resize(place(DATA), 0);
         out.extend_from_slice(b"writable");
-        out.resize(usize::try_from(DATA).unwrap() + 0x40, 0);
+        out.resize(place(DATA) + 0x40, 0);
         // DT_RELA, DT_RELASZ, DT_RELAENT, DT_NULL
         for word in [7, DATA + 0x80, 8, 24, 9, 24, 0, 0] {
             out.extend_from_slice(&word.to_le_bytes());
@@ -81,7 +81,11 @@ impl Kernel {
         for word in [address, u64::from(kind), 0x1000] {
             out.extend_from_slice(&word.to_le_bytes());
         }
-        out.resize(usize::try_from(DATA).unwrap() + 0x200, 0);
+        out.resize(place(DATA) + 0x200, 0);
         out
     }
+}
+
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).expect("offsets here are small")
 }
