@@ -7,13 +7,17 @@
 //! | [`native`] | the careless native image |
 //! | [`job`] | convert, run, ask |
 //! | [`markers`] | looking for strings where they must not be |
+//! | [`owner`] | a session owner with curl |
 //! | [`process`] | programs that run beside the demo and end with it |
+//! | [`refusals`] | what must not work, each attempted for real |
 //! | [`services`] | an emulated platform, its LAS and a development CAS |
 //! | [`tamper`] | what somebody with the registry in their hands would do |
 
 pub mod job;
 pub mod markers;
 pub mod native;
+pub mod owner;
 pub mod process;
+pub mod refusals;
 pub mod services;
 pub mod tamper;

@@ -52,7 +52,8 @@ impl Programs {
 /// A running program; it is ended when this is dropped.
 #[derive(Debug)]
 pub struct Running {
-    child: Child,
+    child: Option<Child>,
+    id: u32,
     name: String,
     log: PathBuf,
 }
@@ -71,7 +72,8 @@ impl Running {
             .spawn()
             .with_context(|| format!("while starting {name}"))?;
         Ok(Self {
-            child,
+            id: child.id(),
+            child: Some(child),
             name: name.to_owned(),
             log,
         })
@@ -80,7 +82,7 @@ impl Running {
     /// Process number.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.id
     }
 
     /// Where the output goes.
@@ -105,7 +107,7 @@ impl Running {
             if let Some(found) = ready() {
                 return Ok(found);
             }
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 bail!("{} ended with {status}:\n{}", self.name, self.printed());
             }
             ensure!(
@@ -133,7 +135,7 @@ impl Running {
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let start = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 return Ok(status);
             }
             ensure!(start.elapsed() < PATIENCE, "{} does not end", self.name);
@@ -141,12 +143,24 @@ impl Running {
         }
     }
 
+    /// Lets the program outlive this value.
+    pub fn leave(mut self) {
+        self.child = None;
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let child = self.child.as_mut().context("the program was left alone")?;
+        child
+            .try_wait()
+            .with_context(|| format!("while looking after {}", self.name))
+    }
+
     /// Asks the program to end (SIGTERM) and waits.
     ///
     /// # Errors
     /// As [`Self::wait`].
     pub fn stop(&mut self) -> Result<ExitStatus> {
-        if self.child.try_wait()?.is_none() {
+        if self.ended()?.is_none() {
             Command::new("kill").arg(self.id().to_string()).status()?;
         }
         self.wait()
@@ -156,8 +170,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // A program that has already ended cannot be killed, and that is fine.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

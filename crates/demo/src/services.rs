@@ -91,10 +91,22 @@ impl Services {
         format!("localhost:{}:{}", self.api_port, self.attested_port)
     }
 
+    /// The port of the CAS's REST interface.
+    #[must_use]
+    pub fn api_port(&self) -> u16 {
+        self.api_port
+    }
+
     /// For `--las`.
     #[must_use]
     pub fn las_address(&self) -> String {
         format!("unix:{}", self.socket.display())
+    }
+
+    /// Lets the services outlive this value.
+    pub fn leave(self) {
+        self.las.leave();
+        self.cas.leave();
     }
 
     /// The CAS's audit log: the owner's view of refusals.

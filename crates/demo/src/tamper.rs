@@ -90,3 +90,24 @@ pub fn rewrite(
         .context("while writing the changed image")?;
     Ok(changed)
 }
+
+/// The first bytes of `path` as the image stores it.
+///
+/// # Errors
+/// The image cannot be read, or has no such file.
+pub fn first_bytes(image: &str, path: &str, count: usize, work: &Path) -> Result<Vec<u8>> {
+    let limits = Limits::default();
+    let reference: Reference = image.parse().context("while parsing a reference")?;
+    let image = Image::open(&reference, &limits, work).context("while opening the image")?;
+    let view = RootView::open(&image, &limits, work).context("while reading the image")?;
+    let (path, node) = view
+        .resolve(&RootPath::parse(path).context("while parsing a path")?)
+        .with_context(|| format!("while looking for {path}"))?;
+    let NodeKind::File(data) = &node.kind else {
+        bail!("{path} is not a file");
+    };
+    let mut bytes = vec![0; count];
+    let read = view.content(data)?.read_at(0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
