@@ -6,6 +6,7 @@ mod dist;
 mod enclave;
 mod lint;
 mod run;
+mod show;
 mod style;
 mod tests;
 
@@ -16,9 +17,13 @@ fn main() -> Result<()> {
     let verb = args.next().unwrap_or_default();
     match verb.as_str() {
         "audit" => audit::audit(),
+        "bench" => show::bench(),
+        "demo" => show::demo(),
         "dist" => dist::dist(),
         "lint" => lint::lint(),
         "test" => tests::test(),
-        other => bail!("no chore is called `{other}`; there are: audit, dist, lint, test"),
+        other => {
+            bail!("no chore is called `{other}`; there are: audit, bench, demo, dist, lint, test")
+        }
     }
 }
