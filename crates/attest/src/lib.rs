@@ -4,6 +4,7 @@
 //! * [`dcap`]: verifies quotes and their collateral under an [`anchor`].
 //! * [`verdict`]: what a session tolerates, and every reason against evidence.
 //! * [`collateral`]: the bundle that verification needs; [`time`]: time as input.
+//! * [`las`]: asking the local attestation service for quotes and collateral.
 //! * [`channel`]: frames, codec, report data and TLS set-up of the connection
 //!   between an enclave's agent and the CAS.
 //!
@@ -14,5 +15,6 @@ pub mod anchor;
 pub mod channel;
 pub mod collateral;
 pub mod dcap;
+pub mod las;
 pub mod time;
 pub mod verdict;
