@@ -1,9 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ensconce convert`: one file per stage.
+//!
+//! ```text
+//! request ─▶ image ─▶ binary, command ─▶ regions ─▶ startup ─▶ seal ─▶ enclave ─▶ session
+//!                                                                                    │
+//!                              name ◀─ commit ◀─ upload ◀─ stage ◀─ assemble ◀───────┘
+//! ```
 
+mod anchor;
+mod assemble;
 mod binary;
 mod command;
+mod enclave;
+mod regions;
+mod report;
 mod request;
+mod seal;
+mod session;
+mod startup;
+mod upload;
 
 use oci::image::Image;
 use oci::limits::Limits;
@@ -12,28 +27,121 @@ use oci::root::RootView;
 use crate::args::Convert;
 use crate::console::Console;
 use crate::exit::{Class, Classify as _, Failure};
+use crate::libexec::Libexec;
+use assemble::Parts;
+use regions::Plan;
+use report::Digests;
 use request::Request;
 
-/// Converts an image as the options say.
+/// Converts an image as the options say and prints the session's name.
 pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
     let console = Console::new(options.debug, options.verbose, options.no_color);
     let request = Request::check(options, console)?;
+    let options = &request.options;
+    let anchor = anchor::find(options)?;
+    let signer = enclave::signer(options.scone_signer.as_deref())?;
+    let libexec = Libexec::find()?;
+    let (kernel, agent, launcher) = (
+        libexec.read("kernel.elf")?,
+        libexec.read("agent")?,
+        libexec.read("launch")?,
+    );
+
     let temp = std::env::temp_dir();
     let limits = Limits::default();
     console.step(format!("open {}", request.from));
-    let image = Image::open(&request.from, &limits, &temp).class(
+    let native = Image::open(&request.from, &limits, &temp).class(
         Class::NativeImage,
         format!("Cannot open '{}'", request.from),
     )?;
-    let view = RootView::open(&image, &limits, &temp).class(
+    console.step(format!(
+        "read {} layers of {}",
+        native.layers().len(),
+        native.digest()
+    ));
+    let view = RootView::open(&native, &limits, &temp).class(
         Class::NativeImage,
         format!("Cannot read '{}'", request.from),
     )?;
-    let path = command::search_path(image.config());
-    let binary = binary::find(&view, &request.options.binary, path)?;
-    let launch = command::merge(&request, image.config(), &view, &binary)?;
-    Err(Failure::new(
-        Class::Internal,
-        format!("Conversion of {} stops here: {launch:?}", binary.path),
-    ))
+    let config = native.config();
+    let binary = binary::find(&view, &options.binary, command::search_path(config))?;
+    let launch = command::merge(&request, config, &view, &binary)?;
+    let mut plan = Plan::new(&request, &view, console)?;
+    console.step(format!("find what {} needs to start", binary.path));
+    let startup = startup::plan(&view, &binary, &agent, &mut plan, console)?;
+    let cas = upload::find(&request, console)?;
+
+    console.step("protect the files");
+    let adds_generic_name = !options.disable_binary_symlink_detection;
+    let sealed = seal::seal(
+        &view,
+        &plan,
+        &binary,
+        &startup,
+        &agent,
+        adds_generic_name,
+        &temp,
+    )?;
+    console.step("measure and sign the enclave");
+    let enclave = enclave::build(
+        options,
+        &kernel,
+        &binary,
+        &startup,
+        &plan.regions,
+        cas.pin,
+        &signer,
+    )?;
+    let document = session::render(
+        &request,
+        &launch,
+        &enclave,
+        &sealed,
+        anchor.as_deref(),
+        console,
+    )?;
+    console.text("session (secret values hidden)", &document.shown());
+    let parts = Parts {
+        request: &request,
+        view: &view,
+        config,
+        plan: &plan,
+        binary: &binary,
+        startup: &startup,
+        sealed: &sealed,
+        enclave: &enclave,
+        agent: &agent,
+        launcher: &launcher,
+        cas: &cas,
+    };
+    parts.check_links()?;
+    let (image, layers) = parts.assemble(console, &temp)?;
+    let mut digests = Digests {
+        native: native.digest(),
+        result: None,
+    };
+    if options.dry_run {
+        console.notice("dry run: nothing is written or uploaded");
+    } else {
+        console.step(format!("write {}", request.to));
+        let staged = image
+            .stage(&request.to)
+            .class(Class::Output, format!("Cannot write '{}'", request.to))?;
+        digests.result = Some((staged.manifest_digest(), staged.image_id()));
+        if let Some(path) = session::file(&request) {
+            session::write(&document, &path)?;
+            console.step(format!("session written to {}", path.display()));
+        }
+        cas.upload(&document, console)?;
+        // The name moves last: a failure leaves the target as it was.
+        staged
+            .commit()
+            .class(Class::Output, format!("Cannot write '{}'", request.to))?;
+    }
+    if let Some(path) = &options.report {
+        report::write(path, &parts, layers, &digests)?;
+    }
+    report::summary(&parts, console);
+    println!("{}", request.session.as_str());
+    Ok(())
 }

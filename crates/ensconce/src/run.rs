@@ -83,7 +83,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Failure> {
     })?;
     // The launcher ends with the program's code, or by its signal.
     let code = std::os::unix::process::ExitStatusExt::signal(&status)
-        .map_or(status.code(), |signal| Some(128 + signal));
+        .map_or_else(|| status.code(), |signal| Some(128 + signal));
     Ok(ExitCode::from(
         code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
     ))

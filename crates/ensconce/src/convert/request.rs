@@ -227,7 +227,6 @@ fn default_session_name(to: &Reference) -> String {
                 None => text,
             }
         }
-        _ => String::new(),
     };
     text.chars()
         .filter(|character| *character != '/')

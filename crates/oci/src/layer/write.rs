@@ -129,6 +129,42 @@ impl LayerWriter {
         Ok(())
     }
 
+    /// Adds a file whose content `write` produces; it must write exactly
+    /// `size` bytes.
+    ///
+    /// # Errors
+    /// What `write` fails with, and [`WriteError`] as for [`Self::append`].
+    pub fn append_with<E: From<WriteError>>(
+        &mut self,
+        path: &RootPath,
+        size: u64,
+        metadata: &Metadata,
+        write: impl FnOnce(&mut FileWriter<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.last.as_ref().is_some_and(|last| last >= path) {
+            return Err(WriteError::Order { path: path.clone() }.into());
+        }
+        let entry = NewEntry::File { size };
+        self.out
+            .write_all(&headers(path, &entry, metadata))
+            .map_err(WriteError::from)?;
+        let mut file = FileWriter {
+            out: &mut self.out,
+            left: size,
+        };
+        write(&mut file)?;
+        if file.left != 0 {
+            return Err(WriteError::Size {
+                path: path.clone(),
+                expected: size,
+            }
+            .into());
+        }
+        self.pad(size)?;
+        self.last = Some(path.clone());
+        Ok(())
+    }
+
     pub(super) fn put(
         &mut self,
         path: &RootPath,
@@ -182,6 +218,38 @@ impl LayerWriter {
             bytes: FileSlice::whole(file)?,
             is_private: true,
         })
+    }
+}
+
+/// Takes the content of one file; more than was announced is refused.
+pub struct FileWriter<'a> {
+    out: &'a mut dyn Write,
+    left: u64,
+}
+
+impl std::fmt::Debug for FileWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileWriter")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Write for FileWriter<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if buf.len() as u64 > self.left {
+            return Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                "more content than was announced",
+            ));
+        }
+        let written = self.out.write(buf)?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -357,6 +425,29 @@ mod tests {
             );
             assert!(matches!(error, Err(WriteError::Size { .. })));
         }
+    }
+
+    #[test]
+    fn produced_content_must_have_the_announced_length() {
+        let produce = |bytes: &'static [u8]| {
+            let mut layer = writer();
+            layer.append_with(&at("/f"), 3, &Metadata::of_root(0o644), |file| {
+                file.write_all(bytes).map_err(WriteError::from)
+            })?;
+            layer.finish()
+        };
+        let blob = produce(b"123").expect("three bytes");
+        let entries = read_back(&blob);
+        let kind = entries.first().map(|entry| entry.kind.clone());
+        assert_eq!(
+            kind,
+            Some(EntryKind::File {
+                offset: 512,
+                size: 3
+            })
+        );
+        assert!(matches!(produce(b"12"), Err(WriteError::Size { .. })));
+        assert!(matches!(produce(b"1234"), Err(WriteError::Io(_))));
     }
 
     #[test]

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The files that run before any key is known: program, loader, libraries,
+//! agent.
+
+use std::io;
+
+use enclave_abi::startup::{Role, StartupList};
+use enclave_image::closure::{Closure, Libc};
+use enclave_image::root::{FILE_MAX, Node, Root};
+use enclave_image::startup as image;
+use oci::path::RootPath;
+use oci::root::{NodeKind, RootView};
+
+use super::binary::Binary;
+use super::regions::{OWN, Plan};
+use crate::console::Console;
+use crate::exit::{Class, Classify as _, Failure};
+use shieldfs::region::Class as Protection;
+
+/// Startup list and what was found on the way.
+#[derive(Debug)]
+pub(crate) struct Startup {
+    pub(crate) list: StartupList,
+    pub(crate) libc: Libc,
+    /// Where the program's own file lies in the result.
+    pub(crate) program: RootPath,
+}
+
+/// Where the agent lies in the result.
+pub(crate) fn agent_path() -> String {
+    format!("{OWN}/agent")
+}
+
+/// Finds what the program needs and takes it out of encrypted regions.
+pub(crate) fn plan(
+    view: &RootView,
+    binary: &Binary,
+    agent: &[u8],
+    plan: &mut Plan,
+    console: Console,
+) -> Result<Startup, Failure> {
+    let closure = Closure::find(&ImageRoot(view), binary.path.as_bytes()).class(
+        Class::Binary,
+        format!("'{}' cannot be started in an enclave", binary.path),
+    )?;
+    for file in &closure.files {
+        let path = RootPath::parse(&file.path).class(Class::Internal, "Path of a library")?;
+        match plan.class_of(&path) {
+            Protection::Authenticated => {}
+            Protection::Encrypted => {
+                console.notice(format!(
+                    "'{path}' is loaded before any key is known: authenticated, not encrypted"
+                ));
+                plan.authenticate(&path)?;
+            }
+            other => {
+                return Err(Failure::new(
+                    Class::Files,
+                    format!(
+                        "'{path}' is needed to start and must be authenticated, but lies in a \
+                         region that is {other}"
+                    ),
+                ));
+            }
+        }
+    }
+    let mut list = image::list(&closure).class(
+        Class::Binary,
+        format!("'{}' cannot be started in an enclave", binary.path),
+    )?;
+    // At the program's own path lies the launcher.
+    let program = RootPath::parse(format!("{OWN}/program"))
+        .and_then(|prefix| {
+            binary
+                .path
+                .components()
+                .try_fold(prefix, |path, name| path.join(name))
+        })
+        .class(Class::Binary, "The program's path is too long")?;
+    for file in &mut list.files {
+        if file.role == Role::Program {
+            file.path = program.as_bytes().to_vec();
+        }
+    }
+    let agent = image::file(Role::Agent, agent_path().as_bytes(), agent)
+        .class(Class::Internal, "The agent is not usable; run 'make build'")?;
+    list.files.push(agent);
+    Ok(Startup {
+        list,
+        libc: closure.libc,
+        program,
+    })
+}
+
+/// The image's merged root, as looking up programs needs it.
+struct ImageRoot<'a>(&'a RootView);
+
+fn parse(path: &[u8]) -> io::Result<RootPath> {
+    RootPath::parse(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+impl Root for ImageRoot<'_> {
+    fn node(&self, path: &[u8]) -> io::Result<Option<Node>> {
+        let Ok(path) = parse(path) else {
+            return Ok(None);
+        };
+        Ok(self.0.node(&path).map(|node| match &node.kind {
+            NodeKind::File(_) => Node::File,
+            NodeKind::Directory => Node::Directory,
+            NodeKind::Symlink { target } => Node::Link(target.clone()),
+            _ => Node::Other,
+        }))
+    }
+
+    fn read(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        match self.0.node(&parse(path)?).map(|node| &node.kind) {
+            Some(NodeKind::File(data)) => self.0.content(data)?.read_all(FILE_MAX),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn list(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let path = parse(path)?;
+        let children = self.0.children(&path);
+        Ok(children
+            .map(|(child, _)| child.file_name().to_vec())
+            .collect())
+    }
+}
