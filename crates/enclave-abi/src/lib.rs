@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`entry`] | host ↔ kernel | registers at EENTER and EEXIT, the gate |
 //! | [`call`] | host ↔ kernel | the call area and the closed list of host calls |
+//! | [`cpuid`] | kernel, host | the CPU that programs see |
 //! | [`layout`] | builder, kernel | where everything lies inside ELRANGE |
 //! | [`boot`] | builder → kernel | the measured page from which the kernel finds the rest |
 //! | [`manifest`] | builder → kernel, host | the measured configuration of one image |
@@ -21,6 +22,7 @@ extern crate alloc;
 pub mod boot;
 pub mod call;
 pub mod codec;
+pub mod cpuid;
 pub mod entry;
 pub mod image;
 #[cfg(feature = "wire")]
