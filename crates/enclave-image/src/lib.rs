@@ -17,11 +17,13 @@
 //! | [`closure`] | which files a program needs to start |
 //! | [`root`] | the file tree in which the closure is looked up |
 //! | [`startup`] | the startup list of a closure |
+//! | [`inspect`] | reads a finished image back |
 //! | [`lint`](mod@lint) | instructions that an enclave must not contain |
 //! | [`elf`] | the bounded ELF reader below all of them |
 
 pub mod closure;
 pub mod elf;
+pub mod inspect;
 pub mod lint;
 pub mod plan;
 pub mod root;

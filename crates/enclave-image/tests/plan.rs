@@ -10,6 +10,7 @@ use enclave_abi::image::Header;
 use enclave_abi::layout::thread;
 use enclave_abi::manifest::{Dlopen, Manifest, ProgramConfig, StartMode};
 use enclave_abi::startup::{Role, StartupFile, StartupList};
+use enclave_image::inspect::{InspectError, Inspection};
 use enclave_image::plan::{KernelError, PlanError, measure, plan};
 use made::Kernel;
 use proptest::prelude::*;
@@ -79,6 +80,22 @@ fn header_reads_back_and_measures_the_same() {
     assert_eq!(header, image.header);
     assert_eq!(measure(&header, file), Some(image.mrenclave));
     assert!(header.runs.iter().all(|run| run.measured));
+}
+
+#[test]
+fn finished_image_tells_what_went_into_it() {
+    let image = plan(&Kernel::default().elf(), &manifest(), &startup(), false).unwrap();
+    let read = Inspection::read(image.bytes()).unwrap();
+    assert_eq!(read.manifest, manifest());
+    assert_eq!(read.startup, startup());
+    assert_eq!(read.header, image.header);
+    assert_eq!(read.boot.layout, image.layout);
+    assert_eq!(read.mrenclave, image.mrenclave);
+    let cut = &image.bytes()[..image.bytes().len() - 1];
+    assert!(matches!(
+        Inspection::read(cut),
+        Err(InspectError::Decode { part: "header", .. })
+    ));
 }
 
 /// The bytes and permissions of the page at `address`.
@@ -308,6 +325,23 @@ fn kernels_that_cannot_work_are_refused() {
 }
 
 proptest! {
+    #[test]
+    fn damaged_images_never_panic_nor_measure_the_same(at in 0usize..0x9000, bit in 0u8..8) {
+        let image = plan(&Kernel::default().elf(), &manifest(), &startup(), false).unwrap();
+        let mut file = image.bytes().to_vec();
+        let at = at % file.len();
+        file[at] ^= 1 << bit;
+        let used = Header::decode(image.bytes(), file.len() as u64).unwrap();
+        match Inspection::read(&file) {
+            // What is not measured: attributes, MISCSELECT, the gate's address, padding.
+            Ok(read) if at < Header::encoded_len(used.runs.len()) => {
+                prop_assert!(read.header != used || read.mrenclave == image.mrenclave);
+            }
+            Ok(read) => prop_assert_ne!(read.mrenclave, image.mrenclave),
+            Err(_) => {}
+        }
+    }
+
     #[test]
     fn damaged_kernels_never_panic(at in 0usize..0x4000, byte in any::<u8>(), cut in 0usize..0x4000) {
         let mut elf = Kernel::default().elf();
