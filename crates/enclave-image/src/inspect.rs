@@ -56,7 +56,7 @@ impl Inspection {
     pub fn read(file: &[u8]) -> Result<Self, InspectError> {
         let decode = |part| move |source| InspectError::Decode { part, source };
         let header = Header::decode(file, file.len() as u64).map_err(decode("header"))?;
-        let first = header.runs.first().ok_or(missing("boot page"))?;
+        let first = header.runs.first().ok_or_else(|| missing("boot page"))?;
         let boot = Extent {
             offset: first.offset,
             len: PAGE_SIZE as u64,
@@ -67,7 +67,7 @@ impl Inspection {
             .map_err(decode("manifest"))?;
         let startup = StartupList::decode(&bytes(&header, file, boot.startup, "startup list")?)
             .map_err(decode("startup list"))?;
-        let mrenclave = measure(&header, file).ok_or(missing("pages"))?;
+        let mrenclave = measure(&header, file).ok_or_else(|| missing("pages"))?;
         Ok(Self {
             header,
             boot,
@@ -90,7 +90,10 @@ fn bytes(
     part: &'static str,
 ) -> Result<Vec<u8>, InspectError> {
     let mut out = Vec::new();
-    let end = extent.offset.checked_add(extent.len).ok_or(missing(part))?;
+    let end = extent
+        .offset
+        .checked_add(extent.len)
+        .ok_or_else(|| missing(part))?;
     for run in &header.runs {
         let run_end = run.offset + u64::from(run.pages) * PAGE_SIZE as u64;
         let at = extent.offset + out.len() as u64;
@@ -106,7 +109,7 @@ fn bytes(
                     .checked_add(skip)
                     .and_then(|s| usize::try_from(s).ok());
                 let piece = start.and_then(|s| file.get(s..s.checked_add(len)?));
-                out.extend_from_slice(piece.ok_or(missing(part))?);
+                out.extend_from_slice(piece.ok_or_else(|| missing(part))?);
             }
             // Zero pages take no room in the file, so their number proves nothing.
             None if total <= file.len() => out.resize(total, 0),

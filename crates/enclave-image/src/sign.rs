@@ -17,6 +17,7 @@ use der::asn1::UintRef;
 use der::{Decode as _, Reader as _, SecretDocument, SliceReader};
 use sgx::attributes::{Attributes, Flags, MiscSelect, XFRM_ALLOWED, XFRM_REQUIRED};
 use sgx::sigstruct::{Body, KEY_SIZE, Sigstruct, SigstructError};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// ISVPRODID of the configuration server. Only its own build may use it: rule S7.
@@ -156,6 +157,12 @@ impl Signer {
     #[must_use]
     pub fn is_debug_key(&self) -> bool {
         self.is_debug
+    }
+
+    /// MRSIGNER of everything that this key signs.
+    #[must_use]
+    pub fn mrsigner(&self) -> [u8; 32] {
+        Sha256::digest(self.modulus).into()
     }
 
     /// Signs a measurement.

@@ -40,6 +40,7 @@ fn keys_of_openssl_sign_in_both_encodings() {
         again.verify().unwrap();
         assert_eq!(again.body.mrenclave, [5; 32]);
         assert_eq!((again.body.isv_prod_id, again.body.isv_svn), (1, 2));
+        assert_eq!(again.mrsigner(), signer.mrsigner());
         signed.push(sig.to_bytes());
     }
     assert!(signed[0] == signed[1], "signing is reproducible");

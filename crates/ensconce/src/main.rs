@@ -2,11 +2,15 @@
 //! The command line of Ensconce.
 //!
 //! One file per subcommand. Under the name `sconify_image` the program is
-//! `ensconce convert`.
+//! `ensconce convert`, under `determine_sgx_device` it is
+//! `ensconce doctor --sgx-device`.
 
 mod args;
 mod console;
 mod convert;
+mod dev;
+mod doctor;
+mod enclave;
 mod exit;
 mod libexec;
 mod run;
@@ -32,6 +36,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Convert(Box<args::Convert>),
+    Dev(dev::Dev),
+    Doctor(doctor::Doctor),
+    Enclave(enclave::Enclave),
     Run(run::Run),
 }
 
@@ -39,6 +46,9 @@ impl Command {
     fn execute(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Convert(options) => convert::convert(*options).map(|()| ExitCode::SUCCESS),
+            Self::Enclave(options) => enclave::enclave(&options),
+            Self::Dev(options) => dev::dev(&options),
+            Self::Doctor(options) => doctor::doctor(&options),
             Self::Run(options) => run::run(&options),
         }
     }
@@ -52,6 +62,10 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, clap::Error> {
     if name.is_some_and(|name| name == "sconify_image") {
         return args::SconifyImage::try_parse_from(arguments)
             .map(|parsed| Command::Convert(Box::new(parsed.convert)));
+    }
+    if name.is_some_and(|name| name == "determine_sgx_device") {
+        return doctor::DetermineSgxDevice::try_parse_from(arguments)
+            .map(|parsed| Command::Doctor(parsed.options()));
     }
     Cli::try_parse_from(arguments).map(|cli| cli.command)
 }
