@@ -29,7 +29,7 @@ pub use certificate::CertificateError;
 pub use document::DocumentError;
 pub use extension::{PckExtension, SGX_EXTENSION};
 pub use status::TcbStatus;
-pub use verify::verify;
+pub use verify::{ClaimedPlatform, platform_of, verify};
 
 /// A part of evidence or collateral, for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

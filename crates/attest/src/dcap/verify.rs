@@ -320,3 +320,40 @@ fn freshness(
         pck_ca_spki: sha256(pck_ca.spki()),
     }
 }
+
+/// What a quote claims about its machine, without any verification: enough to
+/// ask for collateral.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimedPlatform {
+    /// Family, model, stepping, platform type, customer SKU.
+    pub fmspc: [u8; 6],
+    /// `platform` or `processor`: which CA issued the PCK certificate.
+    pub ca: &'static str,
+}
+
+impl ClaimedPlatform {
+    /// FMSPC in upper-case hex, as requests spell it.
+    pub fn fmspc_hex(&self) -> String {
+        hex::encode_upper(self.fmspc)
+    }
+}
+
+/// Reads [`ClaimedPlatform`] from the certificate chain inside a quote; `None`
+/// if there is none. Never to be used for a decision.
+pub fn platform_of(quote: &[u8]) -> Option<ClaimedPlatform> {
+    let quote = Quote::parse(quote).ok()?;
+    let Certification::Chain(pem) = quote.certification else {
+        return None;
+    };
+    let chain = Chain::parse(Part::PckChain, pem, 3).ok()?;
+    let extension = extension::parse(chain.leaf().ok()?.extension(SGX_EXTENSION)?)?;
+    let ca = if chain.at(1).ok()?.common_name().contains("Processor") {
+        "processor"
+    } else {
+        "platform"
+    };
+    Some(ClaimedPlatform {
+        fmspc: extension.fmspc,
+        ca,
+    })
+}

@@ -126,7 +126,7 @@ pub fn serve(service: Arc<Service>, options: &Options) -> Result<Running, Listen
         threads.push(thread::spawn(move || {
             for stream in unix.incoming() {
                 accept(stream, &service, &open, Access::Cpu, |stream| {
-                    log_peer(stream)
+                    log_peer(stream);
                 });
             }
         }));
@@ -283,7 +283,7 @@ struct Timed<S> {
 }
 
 impl<S: Limited> Timed<S> {
-    fn renew(&mut self) -> io::Result<()> {
+    fn renew(&self) -> io::Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
