@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Arguments and `SCONE_*` variables of the launcher.
 //!
-//! `launch [--image PATH] [--sig PATH] [--root DIR | --root-fd N] [--strict] -- ARGS…`
+//! `launch [--image PATH] [--sig PATH] [--root DIR | --root-fd N] [--mode MODE] [--strict] -- ARGS…`
 //!
-//! Options end at `--`. Without a `--`, or when the launcher was started under
-//! the program's own path, every argument is for the program.
+//! Options end at `--`. Without a `--`, or when the launcher lies at the
+//! program's own path, every argument is for the program. The program's name is
+//! the launcher's own zeroth argument, so that whoever starts it can choose.
 
 use std::ffi::OsString;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
@@ -37,7 +38,7 @@ impl Mode {
             "hw" => Self::Hardware,
             "sim" => Self::Emulated,
             "auto" => Self::Auto,
-            _ => bail!("SCONE_MODE is '{text}'; it can be hw, sim or auto"),
+            _ => bail!("the mode (SCONE_MODE) is '{text}'; it can be hw, sim or auto"),
         })
     }
 
@@ -106,14 +107,26 @@ impl Options {
     /// # Errors
     /// An unknown option, or a value that cannot be.
     pub fn of_process() -> Result<Self> {
-        Self::parse(std::env::args_os().collect(), std::env::vars_os().collect())
+        // The file's name, not the zeroth argument: that one is the program's.
+        let is_launcher = std::env::current_exe()
+            .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == "launch"));
+        Self::parse(
+            is_launcher,
+            std::env::args_os().collect(),
+            std::env::vars_os().collect(),
+        )
     }
 
-    /// Reads arguments and environment.
+    /// Reads arguments and environment. `is_launcher`: whether there may be
+    /// options, that is, whether the launcher does not stand in for a program.
     ///
     /// # Errors
     /// As [`Self::of_process`].
-    pub fn parse(arguments: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> Result<Self> {
+    pub fn parse(
+        is_launcher: bool,
+        arguments: Vec<OsString>,
+        environment: Vec<(OsString, OsString)>,
+    ) -> Result<Self> {
         let mut settings = Vec::new();
         let mut others = Vec::new();
         for (name, value) in environment {
@@ -142,11 +155,11 @@ impl Options {
             environment: others,
             settings,
         };
-        options.read_arguments(arguments)?;
+        options.read_arguments(is_launcher, arguments)?;
         Ok(options)
     }
 
-    fn read_arguments(&mut self, arguments: Vec<OsString>) -> Result<()> {
+    fn read_arguments(&mut self, is_launcher: bool, arguments: Vec<OsString>) -> Result<()> {
         let mut arguments = arguments.into_iter();
         let own = arguments.next().unwrap_or_default();
         let rest: Vec<OsString> = arguments.collect();
@@ -180,9 +193,10 @@ impl Options {
                 Some("--sig") => self.sig = Some(value()?.into()),
                 Some("--root") => self.root = open_root(Path::new(value()?))?,
                 Some("--root-fd") => self.root = adopt_root(value()?.to_str().unwrap_or_default())?,
+                Some("--mode") => self.mode = Mode::parse(value()?.to_str().unwrap_or_default())?,
                 Some("--strict") => self.is_strict = true,
                 _ => bail!(
-                    "unknown option {}; there are --image, --sig, --root, --root-fd and --strict, \
+                    "unknown option {}; there are --image, --sig, --root, --root-fd, --mode and --strict, \
                      and the program's arguments follow after --",
                     option.display()
                 ),
@@ -243,6 +257,7 @@ mod tests {
 
     fn parse(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Options> {
         Options::parse(
+            true,
             arguments.iter().map(Into::into).collect(),
             environment
                 .iter()
@@ -263,7 +278,10 @@ mod tests {
 
     #[test]
     fn under_the_programs_own_path_there_are_no_options() {
-        let options = parse(&["/usr/bin/python3.11", "--strict", "--", "x"], &[]).unwrap();
+        let arguments = ["/usr/bin/python3.11", "--strict", "--", "x"]
+            .map(Into::into)
+            .to_vec();
+        let options = Options::parse(false, arguments, Vec::new()).unwrap();
         assert!(!options.is_strict);
         assert_eq!(options.arguments.len(), 4);
     }
@@ -279,7 +297,8 @@ mod tests {
         .unwrap();
         assert!(options.is_strict);
         assert_eq!(options.image.as_deref(), Some(Path::new("e.img")));
-        assert_eq!(options.arguments, [&b"hello"[..], b"--strict"]);
+        assert_eq!(options.mode, Mode::Emulated);
+        assert_eq!(options.arguments, [&b"launch"[..], b"hello", b"--strict"]);
         assert!(parse(&["launch", "--stritc", "--"], &[]).is_err());
         assert!(parse(&["launch", "--image", "--"], &[]).is_err());
         assert!(parse(&["launch", "--root-fd", "1", "--"], &[]).is_err());

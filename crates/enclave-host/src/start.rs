@@ -261,7 +261,7 @@ mod tests {
             .iter()
             .map(|(n, v)| (n.into(), v.into()))
             .collect();
-        Options::parse(vec!["launch".into()], variables).unwrap()
+        Options::parse(true, vec!["launch".into()], variables).unwrap()
     }
 
     #[test]
