@@ -45,6 +45,11 @@ impl Plan {
         for (treatment, path) in &request.paths {
             plan.add(*treatment, path, view, console)?;
         }
+        // What the kernel opens before it has a key stays readable.
+        let own = RootPath::parse(OWN).class(Class::Internal, "Own path")?;
+        if plan.class_of(&own) != Protection::Authenticated {
+            plan.authenticate(&own)?;
+        }
         let hosts: Vec<String> = plan
             .regions
             .iter()

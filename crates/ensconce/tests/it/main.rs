@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The real binary on real images.
+
+mod convert;
+mod native;
+mod protection;
+mod refusals;
+mod tool;
