@@ -19,7 +19,7 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("ensconce-las", "las"),
 ];
 /// Other names under which `ensconce` knows what to do.
-const NAMES: [&str; 1] = ["sconify_image"];
+const NAMES: [&str; 2] = ["determine_sgx_device", "sconify_image"];
 
 /// Where everything lands.
 pub(crate) fn directory() -> PathBuf {

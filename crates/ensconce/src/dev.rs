@@ -21,6 +21,12 @@ use clap::{Args, Subcommand};
 
 use crate::exit::{Class, Failure};
 use place::Place;
+pub(crate) use services::{LasAnswer, ask_las};
+
+/// Where the LAS of `dev up` listens for this user, if that can be told.
+pub(crate) fn usual_socket() -> Option<PathBuf> {
+    Place::find(None, None).ok().map(|place| place.socket)
+}
 
 /// A local platform, LAS and CAS for development
 ///

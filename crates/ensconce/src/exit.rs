@@ -45,6 +45,11 @@ impl Failure {
         }
     }
 
+    /// The chain of causes in one line.
+    pub(crate) fn message(&self) -> String {
+        format!("{:#}", self.error)
+    }
+
     /// Prints the chain of causes and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("error: {:#}", self.error);

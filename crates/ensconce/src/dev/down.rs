@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ensconce dev down`.
 
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
 use super::place::Place;
 use super::process::{Stopped, stop};
 use super::record::Record;
@@ -11,7 +14,10 @@ use crate::exit::{Class, Classify as _, Failure};
 /// Stops both services and removes what only running services need.
 pub(super) fn down(place: &Place, is_purging: bool) -> Result<(), Failure> {
     if !place.state.exists() {
-        println!("nothing to stop: '{}' does not exist", place.state.display());
+        println!(
+            "nothing to stop: '{}' does not exist",
+            place.state.display()
+        );
         return Ok(());
     }
     let lock = up::lock(place)?;
@@ -33,6 +39,8 @@ pub(super) fn down(place: &Place, is_purging: bool) -> Result<(), Failure> {
         );
         if service == LAS
             && let Some(socket) = &record.socket
+            // If somebody answers, it is somebody else's by now.
+            && UnixStream::connect(socket).is_err()
         {
             remove(socket)?;
         }
@@ -41,18 +49,22 @@ pub(super) fn down(place: &Place, is_purging: bool) -> Result<(), Failure> {
     remove(&ready_file(place))?;
     if is_purging {
         purge::purge(place)?;
-        println!("removed: keys, sessions and logs in '{}'", place.state.display());
+        println!(
+            "removed: keys, sessions and logs in '{}'",
+            place.state.display()
+        );
     }
     drop(lock);
     Ok(())
 }
 
 /// Removes a file that may be gone already.
-pub(super) fn remove(path: &std::path::Path) -> Result<(), Failure> {
+pub(super) fn remove(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).class(Class::Internal, format!("Cannot remove '{}'", path.display()))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).class(
+            Class::Internal,
+            format!("Cannot remove '{}'", path.display()),
+        ),
         _ => Ok(()),
     }
 }

@@ -172,7 +172,11 @@ mod tests {
         let place = Place::choose(None, None, &user()).expect("place");
         assert_eq!(
             paths(&place),
-            ["/s/ensconce/dev", "/s/ensconce/platform", "/r/ensconce/las.sock"]
+            [
+                "/s/ensconce/dev",
+                "/s/ensconce/platform",
+                "/r/ensconce/las.sock"
+            ]
         );
         let bare = Surroundings {
             xdg_state_home: Some("relative".into()),

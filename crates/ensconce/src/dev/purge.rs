@@ -38,9 +38,10 @@ pub(super) fn purge(place: &Place) -> Result<(), Failure> {
 
 fn remove_tree(path: &Path) -> Result<(), Failure> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).class(Class::Internal, format!("Cannot remove '{}'", path.display()))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).class(
+            Class::Internal,
+            format!("Cannot remove '{}'", path.display()),
+        ),
         _ => Ok(()),
     }
 }

@@ -113,6 +113,8 @@ pub(crate) fn ask_las(address: &attest::las::Address) -> Result<LasAnswer, Strin
 pub(super) struct CasAnswer {
     /// Where it listens, as `--cas` wants it.
     pub(super) address: CasAddress,
+    /// On which address it listens.
+    pub(super) listen: IpAddr,
     /// Base58Check of its root key's hash.
     pub(super) key: String,
 }
@@ -143,6 +145,7 @@ pub(super) fn ask_cas(ready_file: &Path) -> Result<CasAnswer, String> {
         .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
     Ok(CasAnswer {
         address,
+        listen: ready.api.ip(),
         key: ready.cas_key,
     })
 }

@@ -27,7 +27,10 @@ pub(super) fn status(place: &Place) -> Result<ExitCode, Failure> {
             continue;
         };
         if !record.is_running() {
-            let log = format!("it ended by itself, see {}", log_file(place, service).display());
+            let log = format!(
+                "it ended by itself, see {}",
+                log_file(place, service).display()
+            );
             lines.push([service, "died", "-", "-", &log].map(String::from));
             continue;
         }

@@ -4,7 +4,9 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 
 use attest::las::Address as LasAddress;
@@ -41,13 +43,12 @@ pub(super) fn up(place: &Place, options: &Up) -> Result<(), Failure> {
         "for development only: the processor is emulated and the CAS runs outside any enclave, so \
          nothing is protected from the root user of this machine",
     );
-    let has_wide_socket = warn_of_wide_socket(place, options, console);
+    let has_wide_socket = warn_of_wide_socket(place, console);
     print!("{}", instructions(place, &cas, &anchor));
     if !has_wide_socket {
         console.notice(format!(
-            "only this user reaches the socket (mode {:04o}); for a container that runs as user \
-             1000: ensconce dev up{} --allow-user 1000",
-            options.socket_mode.unwrap_or(SOCKET_MODE),
+            "only this user reaches the socket; for a container that runs as user 1000: ensconce \
+             dev up{} --allow-user 1000",
             place.option()
         ));
     }
@@ -93,7 +94,12 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), Failure> {
 
 /// Makes the platform if there is none; gives its anchor.
 fn platform(place: &Place) -> Result<String, Failure> {
-    let usable = || format!("The platform in '{}' is not usable", place.platform.display());
+    let usable = || {
+        format!(
+            "The platform in '{}' is not usable",
+            place.platform.display()
+        )
+    };
     if !place.platform.exists() {
         if let Some(parent) = place.platform.parent() {
             fs::create_dir_all(parent).class(Class::Internal, usable())?;
@@ -204,9 +210,11 @@ fn cas(place: &Place, options: &Up) -> Result<CasAnswer, Failure> {
                 ),
             )
         })?;
-        let differs = |wanted: Option<u16>, has| wanted.is_some_and(|port| port != 0 && port != has);
+        let differs =
+            |wanted: Option<u16>, has| wanted.is_some_and(|port| port != 0 && port != has);
         if differs(options.api_port, cas.address.rest_port)
             || differs(options.attested_port, cas.address.attested_port)
+            || options.listen.is_some_and(|listen| listen != cas.listen)
         {
             return Err(another(place, CAS, &cas.address));
         }
@@ -245,20 +253,25 @@ fn another(place: &Place, service: &str, address: impl std::fmt::Display) -> Fai
     )
 }
 
-fn warn_of_wide_socket(place: &Place, options: &Up, console: Console) -> bool {
+/// Warns of everybody whom the socket lets in besides this user.
+fn warn_of_wide_socket(place: &Place, console: Console) -> bool {
     let power = "forge evidence of any enclave on this platform and derive any enclave's keys";
-    if let Some(uid) = options.allow_user {
-        console.warning(format!("INSECURE: user {uid} can {power}"));
+    let Ok(metadata) = fs::metadata(&place.socket) else {
+        return false;
+    };
+    let owner = metadata.uid();
+    let is_given = owner != rustix::process::geteuid().as_raw();
+    if is_given {
+        console.warning(format!("INSECURE: user {owner} can {power}"));
     }
-    let mode = fs::metadata(&place.socket).map_or(0, |metadata| metadata.permissions().mode());
-    let is_open = mode & 0o006 != 0;
+    let is_open = metadata.mode() & 0o006 != 0;
     if is_open {
         console.warning(format!(
             "INSECURE: the socket has mode {:04o}, so every user of this machine can {power}",
-            mode & 0o7777
+            metadata.mode() & 0o7777
         ));
     }
-    is_open || options.allow_user.is_some()
+    is_open || is_given
 }
 
 /// What to type next.
