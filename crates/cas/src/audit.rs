@@ -72,7 +72,7 @@ pub enum Event {
         /// Every reason, with actual and expected values.
         reasons: Vec<Reason>,
         /// What the evidence showed, where it could be verified.
-        verdict: Option<Verdict>,
+        verdict: Option<Box<Verdict>>,
     },
     /// A service said how its program ended.
     ServiceExited {

@@ -104,6 +104,7 @@ fn run(serve: Serve) -> anyhow::Result<()> {
             attested_port: serve.attested_port,
             names: serve.names,
             trust,
+            clock: attest::time::UnixTime::from_system,
         })
         .await
         .context("while starting the development CAS")?;

@@ -36,6 +36,8 @@ pub struct Options {
     pub names: Vec<String>,
     /// Evidence that the server believes.
     pub trust: channel::Trust,
+    /// Where the time comes from.
+    pub clock: fn() -> UnixTime,
 }
 
 /// The server cannot start.
@@ -137,12 +139,7 @@ pub async fn start_dev(options: Options) -> Result<Running, ServeError> {
     let api_tls = api::server_config(&leaf)?;
     let channel_tls = attest::channel::tls::server_config(leaf.chain.clone(), leaf.key())?;
     let emulated = options.trust.emulated();
-    let channel = channel::Server::new(
-        Arc::clone(&service),
-        &leaf,
-        options.trust,
-        UnixTime::from_system,
-    )?;
+    let channel = channel::Server::new(Arc::clone(&service), &leaf, options.trust, options.clock)?;
     let (api_listener, api) = listen(options.listen, options.api_port).await?;
     let (attested_listener, attested) = listen(options.listen, options.attested_port).await?;
     service.audit.record(&Event::Started {

@@ -5,8 +5,7 @@ use attest::anchor::Platform;
 use attest::channel::binding;
 use attest::channel::frame::Evidence;
 use attest::collateral::Collateral;
-use attest::dcap::{SgxEvidence, Verified, verify};
-use attest::time::UnixTime;
+use attest::dcap::{SgxEvidence, Verified};
 use attest::verdict::{self, Tolerances};
 use policy::ConfigId;
 use policy::attestation::{Advisories, EnclaveIdentity, Mode, Security, Tolerance, first_match};
@@ -17,14 +16,11 @@ use super::trust::Trust;
 use crate::audit::{Reason, Verdict};
 use crate::sessions::Active;
 
-/// Most verification failures that a refusal lists: one per bundle that was tried.
-const MAX_LISTED: usize = 8;
-
 /// A refusal: reasons for the owner, and what verified evidence showed.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) reasons: Vec<Reason>,
-    pub(super) verdict: Option<Verdict>,
+    pub(super) verdict: Option<Box<Verdict>>,
 }
 
 impl Refusal {
@@ -36,50 +32,33 @@ impl Refusal {
     }
 }
 
-fn reason(problem: impl Into<String>) -> Reason {
+pub(super) fn reason(problem: impl Into<String>) -> Reason {
     Reason {
         problem: problem.into(),
         tolerate: None,
     }
 }
 
-/// Verifies the quote under the installed anchors: with the operator's collateral, and with what the
-/// evidence brings along, which proves itself by its signatures.
-pub(super) fn verified(
-    evidence: &Evidence,
-    trust: &Trust,
-    now: UnixTime,
-) -> Result<Verified<SgxEvidence>, Refusal> {
+/// The collateral to try, in order: the operator's, then what the evidence brings along. Each proves
+/// itself by its signatures.
+pub(super) fn candidates(evidence: &Evidence, trust: &Trust) -> (Vec<Collateral>, Vec<Reason>) {
+    let mut bundles = trust.collateral.clone();
     let mut problems = Vec::new();
-    let brought = match &evidence.claims.collateral {
-        None => None,
-        Some(text) => match Collateral::from_json(text.as_bytes()) {
-            Ok(bundle) => Some(bundle),
+    if let Some(text) = &evidence.claims.collateral {
+        match Collateral::from_json(text.as_bytes()) {
+            Ok(bundle) => bundles.push(bundle),
             Err(error) => {
-                problems.push(reason(format!(
-                    "the collateral of the evidence: {}",
-                    chain(&error)
-                )));
-                None
+                let error = chain(&error);
+                problems.push(reason(format!("the collateral of the evidence: {error}")));
             }
-        },
-    };
-    for bundle in trust.collateral.iter().chain(&brought) {
-        match verify(&evidence.quote.0, bundle, &trust.anchors, now) {
-            Ok(verified) => return Ok(verified),
-            Err(error) => problems.push(reason(chain(&error))),
         }
     }
-    if problems.is_empty() {
+    if bundles.is_empty() && problems.is_empty() {
         problems.push(reason(
             "there is no collateral: start the CAS with --collateral, or let the LAS send it along",
         ));
     }
-    problems.truncate(MAX_LISTED);
-    Err(Refusal {
-        reasons: problems,
-        verdict: None,
-    })
+    (bundles, problems)
 }
 
 /// Whether the evidence was made for exactly this connection and service (rules S1 and S10).
@@ -109,7 +88,7 @@ pub(super) fn bound(
     }
     Err(Refusal {
         reasons,
-        verdict: Some(describe(evidence, Vec::new())),
+        verdict: Some(Box::new(describe(evidence, Vec::new()))),
     })
 }
 
@@ -170,7 +149,7 @@ pub(super) fn judge(
     }
     Err(Refusal {
         reasons,
-        verdict: Some(described),
+        verdict: Some(Box::new(described)),
     })
 }
 

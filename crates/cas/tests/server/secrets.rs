@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::support::{Cas, identity, plain};
 
 fn files_with(dir: &Path, marker: &[u8], found: &mut Vec<String>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             files_with(&path, marker, found);
         } else if fs::read(&path)
-            .unwrap()
+            .expect("a file")
             .windows(marker.len())
             .any(|w| w == marker)
         {
@@ -69,6 +69,8 @@ fn planted_secrets_reach_neither_files_nor_logs() {
             .to_string()
             .contains(marker)
     );
+    let log = fs::read_to_string(&cas.log).unwrap();
+    assert!(log.contains("TRACE"), "the log is not at its highest level");
     cas.terminate();
     for marker in [marker, &hex_marker] {
         let mut found = Vec::new();
