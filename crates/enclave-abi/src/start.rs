@@ -150,7 +150,7 @@ impl StartBlock {
             });
         }
         let level = r.u8("log level")?;
-        let log = LogLevel::from_number(level).ok_or(DecodeError::Invalid {
+        let log = LogLevel::from_number(level).ok_or_else(|| DecodeError::Invalid {
             field: "log level",
             got: level.into(),
         })?;
