@@ -163,9 +163,6 @@ impl Options {
         let mut arguments = arguments.into_iter();
         let own = arguments.next().unwrap_or_default();
         let rest: Vec<OsString> = arguments.collect();
-        let is_launcher = Path::new(&own)
-            .file_name()
-            .is_some_and(|name| name == "launch");
         let end = rest.iter().position(|argument| argument == "--");
         let Some(end) = end.filter(|_| is_launcher) else {
             self.arguments = std::iter::once(own)
@@ -175,10 +172,9 @@ impl Options {
             return Ok(());
         };
         let (options, program) = rest.split_at(end);
-        self.arguments = program
-            .iter()
-            .skip(1)
-            .cloned()
+        let program = program.iter().skip(1).cloned();
+        self.arguments = std::iter::once(own)
+            .chain(program)
             .map(OsString::into_vec)
             .collect();
         let mut options = options.iter();
@@ -290,7 +286,8 @@ mod tests {
     fn options_end_at_the_separator() {
         let options = parse(
             &[
-                "launch", "--strict", "--image", "e.img", "--", "hello", "--strict",
+                "launch", "--strict", "--image", "e.img", "--mode", "sim", "--", "hello",
+                "--strict",
             ],
             &[],
         )
