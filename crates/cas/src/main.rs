@@ -89,6 +89,7 @@ fn run(serve: Serve) -> anyhow::Result<()> {
             "--las is not supported yet; services bring their collateral along, or give it with --collateral FILE"
         );
     }
+    forbid_core_files().context("while forbidding core files")?;
     let trust = cas::channel::Trust::load(&serve.anchors, &serve.collateral)
         .context("while reading anchors and collateral")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -121,6 +122,17 @@ fn run(serve: Serve) -> anyhow::Result<()> {
         running.stop().await;
         Ok(())
     })
+}
+
+/// Memory holds every secret: it must not reach a core file or another process of the same user.
+fn forbid_core_files() -> rustix::io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 /// Says what this is, and the hash that clients compare.

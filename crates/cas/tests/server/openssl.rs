@@ -128,3 +128,38 @@ fn every_answer_over_plain_https_says_what_it_comes_from() {
         }
     }
 }
+
+#[test]
+fn requests_beyond_the_limits_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cas = Cas::start(dir.path());
+    let chain = dir.path().join("chain.pem");
+    std::fs::write(&chain, cas.anonymous().attest().unwrap().chain).unwrap();
+    let long = dir.path().join("long.yaml");
+    std::fs::write(&long, vec![b'#'; 3 << 20]).unwrap();
+    let (body, header) = (
+        format!("@{}", long.display()),
+        format!("x: {}", "y".repeat(64 << 10)),
+    );
+    for (arguments, statuses) in [
+        (["--data-binary", body.as_str()], &["413"][..]),
+        // The answer is lost where the connection is reset with unread bytes in it.
+        (["-H", header.as_str()], &["431", "000"]),
+        (["-X", "DELETE"], &["405"]),
+    ] {
+        let output = Command::new("curl")
+            .args(["-s", "-o", "/dev/null", "-w", "%{http_code}"])
+            .args(["--max-time", "10", "--cacert"])
+            .arg(&chain)
+            .args(arguments)
+            .arg(format!(
+                "https://localhost:{}/v1/sessions",
+                cas.address.rest_port
+            ))
+            .output()
+            .expect("curl is installed");
+        let status = String::from_utf8_lossy(&output.stdout);
+        assert!(statuses.contains(&&*status), "{}: {status}", arguments[0]);
+    }
+    assert!(cas.anonymous().attest().is_ok());
+}

@@ -103,3 +103,16 @@ fn a_second_server_on_the_same_data_is_refused() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("only one CAS may serve it"), "{said}");
 }
+
+#[test]
+fn the_server_leaves_no_core_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let cas = Cas::start(dir.path());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", cas.pid())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let values: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(values, ["0", "0"], "{core}");
+}

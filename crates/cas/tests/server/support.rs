@@ -103,6 +103,11 @@ impl Cas {
         self.child.wait().expect("the server ends");
     }
 
+    /// Process id of the server.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A client with the identity in `pem`.
     pub(crate) fn client(&self, pem: &str) -> Client {
         let identity = Identity::from_pem(pem).expect("an identity");
