@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`native`] | the careless native image |
 //! | [`job`] | convert, run, ask |
+//! | [`layout`] | writing native images |
 //! | [`markers`] | looking for strings where they must not be |
 //! | [`owner`] | a session owner with curl |
 //! | [`process`] | programs that run beside the demo and end with it |
@@ -14,6 +15,7 @@
 //! | [`tamper`] | what somebody with the registry in their hands would do |
 
 pub mod job;
+pub mod layout;
 pub mod markers;
 pub mod native;
 pub mod owner;

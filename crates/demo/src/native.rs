@@ -4,15 +4,13 @@
 //! the key's file, in an environment variable, a label and the history.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use oci::digest::Digest;
 use serde_json::json;
+
+use crate::layout::{self, LayerFile};
 
 /// Packages above Debian's minimal base.
 const PACKAGES: &str = "python3-flask";
@@ -54,29 +52,11 @@ impl Native {
 /// What is missing: mmdebstrap, openssl, or Debian's archive out of reach.
 pub fn build(cache: &Path, work: &Path) -> Result<Native> {
     let dir = work.join("native");
-    let blobs = dir.join("blobs/sha256");
-    fs::create_dir_all(&blobs).context("while making the native image's directory")?;
     let base = base_layer(cache)?;
     let certificate = work.join("flask.crt");
     let app = app_layer(work, &certificate)?;
-
-    let mut layers = Vec::new();
-    let mut diff_ids = Vec::new();
-    for layer in [&base, &app] {
-        let digest = store(
-            &blobs,
-            &fs::read(&layer.blob).context("while reading a layer")?,
-        )?;
-        layers.push(json!({
-            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-            "digest": format!("sha256:{digest}"),
-            "size": fs::metadata(&layer.blob)?.len(),
-        }));
-        diff_ids.push(format!("sha256:{}", layer.diff_id));
-    }
-    let config = serde_json::to_vec(&json!({
-        "architecture": "amd64",
-        "os": "linux",
+    let tag = "native";
+    let config = json!({
         "config": {
             "Cmd": ["python3", "-B", "/app/rest_api.py"],
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
@@ -84,51 +64,14 @@ pub fn build(cache: &Path, work: &Path) -> Result<Native> {
             "ExposedPorts": {"8443/tcp": {}},
             "Labels": {"note": MARKERS[3]},
         },
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
         "history": [{"created_by": "mmdebstrap"}, {"created_by": format!("COPY . # {}", MARKERS[4])}],
-    }))?;
-    let config_digest = store(&blobs, &config)?;
-    let manifest = serde_json::to_vec(&json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": format!("sha256:{config_digest}"),
-            "size": config.len(),
-        },
-        "layers": layers,
-    }))?;
-    let manifest_digest = store(&blobs, &manifest)?;
-    let tag = "native";
-    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    fs::write(
-        dir.join("index.json"),
-        serde_json::to_vec(&json!({
-            "schemaVersion": 2,
-            "manifests": [{
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "digest": format!("sha256:{manifest_digest}"),
-                "size": manifest.len(),
-                "annotations": {"org.opencontainers.image.ref.name": tag},
-            }],
-        }))?,
-    )?;
+    });
+    layout::write(&dir, tag, &[base, app], config)?;
     Ok(Native {
         dir,
         tag,
         certificate,
     })
-}
-
-fn store(blobs: &Path, bytes: &[u8]) -> Result<String> {
-    let digest = Digest::of(bytes).to_hex();
-    fs::write(blobs.join(&digest), bytes).context("while writing a blob")?;
-    Ok(digest)
-}
-
-struct LayerFile {
-    blob: PathBuf,
-    diff_id: String,
 }
 
 /// Debian's base with Flask: made once, kept in the cache.
@@ -151,8 +94,8 @@ fn base_layer(cache: &Path) -> Result<LayerFile> {
             "mmdebstrap ended with {status}: is Debian's archive within reach?"
         );
         let bytes = fs::read(&tar).context("while reading the base")?;
-        fs::write(&blob, gzip(&bytes)?).context("while keeping the base")?;
-        fs::write(&id_file, Digest::of(&bytes).to_hex()).context("while keeping the base")?;
+        let made = LayerFile::compress(&bytes, blob.clone())?;
+        fs::write(&id_file, made.diff_id).context("while keeping the base")?;
         fs::remove_file(&tar).context("while tidying the cache")?;
     }
     let diff_id = fs::read_to_string(&id_file).context("while reading the cache")?;
@@ -186,42 +129,16 @@ fn app_layer(work: &Path, certificate: &Path) -> Result<LayerFile> {
         .context("while starting openssl; install it: apt-get install openssl")?;
     ensure!(status.success(), "openssl ended with {status}");
 
-    let mut tar = tar::Builder::new(Vec::new());
     let key = format!("{}\n{}", MARKERS[1], fs::read_to_string(&key)?);
     let cert = format!("{}\n{}", MARKERS[2], fs::read_to_string(certificate)?);
-    for (path, content) in [
-        ("app/", None),
-        ("app/rest_api.py", Some(SERVICE)),
-        ("tls/", None),
-        ("tls/flask.crt", Some(cert.as_str())),
-        ("tls/flask.key", Some(key.as_str())),
-    ] {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(if content.is_some() {
-            tar::EntryType::Regular
-        } else {
-            tar::EntryType::Directory
-        });
-        header.set_mode(if content.is_some() { 0o644 } else { 0o755 });
-        header.set_mtime(0);
-        let content = content.unwrap_or_default().as_bytes();
-        header.set_size(content.len() as u64);
-        tar.append_data(&mut header, path, content)
-            .context("while packing the service")?;
-    }
-    let bytes = tar.into_inner().context("while packing the service")?;
-    let blob = work.join("app.tar.gz");
-    fs::write(&blob, gzip(&bytes)?).context("while packing the service")?;
-    Ok(LayerFile {
-        blob,
-        diff_id: Digest::of(&bytes).to_hex(),
-    })
-}
-
-fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder
-        .write_all(bytes)
-        .context("while compressing a layer")?;
-    encoder.finish().context("while compressing a layer")
+    LayerFile::pack(
+        [
+            ("app/", 0o755, None),
+            ("app/rest_api.py", 0o644, Some(SERVICE.as_bytes())),
+            ("tls/", 0o755, None),
+            ("tls/flask.crt", 0o644, Some(cert.as_bytes())),
+            ("tls/flask.key", 0o644, Some(key.as_bytes())),
+        ],
+        work.join("app.tar.gz"),
+    )
 }
