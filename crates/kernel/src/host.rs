@@ -5,11 +5,19 @@
 //! memory not at all. The copy layer behind [`Machine::host_call`] is the only
 //! code that touches the call area (rule S17).
 
+pub mod answer;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use enclave_abi::call::Op;
+use enclave_abi::entry::AbortReason;
 use sgx::key::KeyRequest;
 use sgx::report::{Report, TargetInfo};
 
 use crate::errno::Errno;
+use crate::process::Task;
+use crate::process::frame::Frame;
 
 /// A descriptor token that the host returned. It proves nothing: every use of it
 /// yields untrusted bytes.
@@ -90,6 +98,27 @@ pub trait Machine: Send + Sync {
     /// `EFAULT` if any byte is not mapped and writable.
     fn write_user(&self, to: u64, from: &[u8]) -> Result<(), Errno>;
 
+    /// Reads an aligned `u32` of a program and replaces it if `change` says so,
+    /// both at once. Gives what was there and whether it was replaced.
+    ///
+    /// # Errors
+    /// `EFAULT`.
+    fn update_user(
+        &self,
+        addr: u64,
+        change: &dyn Fn(u32) -> Option<u32>,
+    ) -> Result<(u32, bool), Errno> {
+        let mut bytes = [0; 4];
+        self.read_user(addr, &mut bytes)?;
+        let old = u32::from_le_bytes(bytes);
+        match change(old) {
+            Some(new) => self
+                .write_user(addr, &new.to_le_bytes())
+                .map(|()| (old, true)),
+            None => Ok((old, false)),
+        }
+    }
+
     /// Fills with RDRAND/RDSEED output; ends the enclave if they fail (rule S20).
     fn random(&self, out: &mut [u8]);
 
@@ -101,4 +130,46 @@ pub trait Machine: Send + Sync {
     /// # Errors
     /// `EINVAL` if the CPU refuses the request.
     fn key(&self, request: &KeyRequest) -> Result<[u8; 16], Errno>;
+
+    /// What only a machine that runs programs can do.
+    fn cpu(&self) -> Option<&dyn Cpu> {
+        None
+    }
+}
+
+/// Registers and threads of running programs.
+pub trait Cpu: Send + Sync {
+    /// Makes the task look at its signals soon, wherever it runs.
+    fn attention(&self, task: &Task);
+
+    /// Signals that the host has hinted at since the last look (bit n-1 = signal n).
+    fn take_hints(&self) -> u64;
+
+    /// Sets the calling program's FS base, which must be canonical.
+    fn set_fs_base(&self, base: u64);
+
+    /// The calling program's FS base.
+    fn fs_base(&self) -> u64;
+
+    /// The calling program's extended state in XSAVE standard form, but for
+    /// xmm0-15, which are in its [`Frame`].
+    fn save_vector(&self) -> Vec<u8>;
+
+    /// Loads extended state from a well-formed XSAVE area.
+    fn load_vector(&self, image: &[u8]);
+
+    /// The state components in use: XFRM.
+    fn vector_mask(&self) -> u64;
+
+    /// Lets a free thread run `task` from these registers.
+    ///
+    /// # Errors
+    /// `EAGAIN` if all threads of the image are in use.
+    fn start_thread(&self, task: &Arc<Task>, frame: &Frame, fs_base: u64) -> Result<(), Errno>;
+
+    /// Ends the calling thread; its task must have been cleaned up.
+    fn end_thread(&self) -> !;
+
+    /// Ends the enclave because something that cannot happen has happened.
+    fn abort(&self, reason: AbortReason) -> !;
 }
