@@ -127,10 +127,12 @@ fn of_user(surroundings: &Surroundings) -> Result<(PathBuf, PathBuf, PathBuf), F
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).class(
+    let absolute = std::path::absolute(path).class(
         Class::Usage,
         format!("'{}' is not a usable path", path.display()),
-    )
+    )?;
+    // Without a slash at the end.
+    Ok(absolute.components().collect())
 }
 
 #[cfg(test)]
@@ -197,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_chosen_directory_holds_everything_and_a_chosen_socket_wins() {
-        let place = Place::choose(Some(Path::new("/d")), None, &user()).expect("place");
+        let place = Place::choose(Some(Path::new("/d/")), None, &user()).expect("place");
         assert_eq!(paths(&place), ["/d", "/d/platform", "/d/run/las.sock"]);
         assert_eq!(place.option(), " --dir=/d");
         let place =

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::record::Record;
@@ -163,6 +165,22 @@ fn new_log(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Waits until all threads of a process are gone, with all that they held.
+fn has_ended(handle: &OwnedFd) -> io::Result<bool> {
+    let start = Instant::now();
+    loop {
+        let left = STOP_PATIENCE.saturating_sub(start.elapsed());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut event = [PollFd::new(handle, PollFlags::IN)];
+        match poll(&mut event, Some(&timeout)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Ends exactly the recorded process.
 pub(super) fn stop(record: &Record) -> Result<Stopped, Failure> {
     let doing = format!("Cannot stop process {}", record.pid);
@@ -187,12 +205,8 @@ pub(super) fn stop(record: &Record) -> Result<Stopped, Failure> {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(error).class(Class::Internal, doing),
         }
-        let start = Instant::now();
-        while start.elapsed() < STOP_PATIENCE {
-            if !record.is_running() {
-                return Ok(outcome);
-            }
-            sleep(STEP);
+        if has_ended(&handle).class(Class::Internal, doing.clone())? {
+            return Ok(outcome);
         }
     }
     Err(Failure::new(

@@ -56,7 +56,11 @@ impl Sgx {
         if let Some(device) = self.device {
             return Some(format!("--device={device}"));
         }
-        let dir = self.socket.parent().unwrap_or(Path::new("/")).display();
+        let dir = self
+            .socket
+            .parent()
+            .unwrap_or_else(|| Path::new("/"))
+            .display();
         // The launcher looks for it at the usual place, wherever it is here.
         self.las.is_ok().then(|| format!("-v {dir}:/run/ensconce"))
     }
