@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::world::{Recipe, World, day};
 use attest::anchor::{Anchor, Platform};
 use attest::collateral::Collateral;
 use attest::dcap::{Part, TcbStatus, VerifyError, verify};
@@ -355,4 +356,60 @@ fn sample(below: usize, count: usize) -> Vec<usize> {
             (base + offset).min(below - 1)
         })
         .collect()
+}
+
+#[test]
+fn emulated_collateral_does_not_vouch_for_intels_machines_nor_the_reverse() {
+    let Some((quote, intel)) = vectors() else {
+        return;
+    };
+    // The emulated machine claims the same FMSPC and PCEID, and issues its
+    // documents for the time at which Intel's are valid.
+    let emulated = World::new(&Recipe::with(|recipe| {
+        recipe.certificates = (UnixTime(at(WITHIN).0 - crate::world::DAY), day(3650));
+        recipe.crls = recipe.certificates;
+        recipe.tcb_info.issued = recipe.certificates.0;
+        recipe.qe_identity.issued = recipe.certificates.0;
+    }));
+    let anchors = [Anchor::intel(), emulated.anchor()];
+    let verify_at =
+        |quote: &[u8], collateral: &Collateral| verify(quote, collateral, &anchors, at(WITHIN));
+    assert!(verify_at(&quote, &intel).is_ok());
+    assert!(verify_at(&emulated.quote, &emulated.collateral).is_ok());
+
+    type Mix = fn(&mut Collateral, &Collateral);
+    let mixes: [(&str, Mix); 4] = [
+        ("TCB info", |c, o| {
+            c.tcb_info_issuer_chain = o.tcb_info_issuer_chain.clone();
+            c.tcb_info = o.tcb_info.clone();
+            c.tcb_info_signature = o.tcb_info_signature.clone();
+        }),
+        ("QE identity", |c, o| {
+            c.qe_identity_issuer_chain = o.qe_identity_issuer_chain.clone();
+            c.qe_identity = o.qe_identity.clone();
+            c.qe_identity_signature = o.qe_identity_signature.clone();
+        }),
+        ("root CRL", |c, o| c.root_ca_crl = o.root_ca_crl.clone()),
+        ("PCK CRL", |c, o| {
+            c.pck_crl_issuer_chain = o.pck_crl_issuer_chain.clone();
+            c.pck_crl = o.pck_crl.clone();
+        }),
+    ];
+    for (what, mix) in mixes {
+        for (quote, own, other) in [
+            (&quote, &intel, &emulated.collateral),
+            (&emulated.quote, &emulated.collateral, &intel),
+        ] {
+            let mut mixed = own.clone();
+            mix(&mut mixed, other);
+            let error = verify_at(quote, &mixed).expect_err("mixed anchors");
+            assert!(
+                matches!(
+                    error,
+                    VerifyError::MixedAnchors { .. } | VerifyError::CrlIssuer { .. }
+                ),
+                "{what}: {error:?}"
+            );
+        }
+    }
 }
