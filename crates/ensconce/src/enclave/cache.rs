@@ -113,7 +113,13 @@ impl Cache {
                     expected == Some(&state(&path).unwrap_or_default())
                 })
             });
-        is_valid.then_some(directory)
+        if !is_valid {
+            return None;
+        }
+        // What is in use is not the oldest.
+        let _ = fs::File::open(&directory)
+            .and_then(|entry| entry.set_modified(std::time::SystemTime::now()));
+        Some(directory)
     }
 
     /// Writes an entry, whole or not at all.
