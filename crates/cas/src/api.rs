@@ -13,7 +13,6 @@ mod tls;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -26,9 +25,6 @@ use problem::Problem;
 
 /// Port of the REST interface.
 pub const PORT: u16 = 8081;
-
-/// Largest request body: a session document in JSON.
-const MAX_BODY: usize = 2 * policy::MAX_DOCUMENT + 1024;
 
 /// Header of every answer: the mode of the CAS.
 pub const MODE_HEADER: &str = "ensconce-cas-mode";
@@ -44,7 +40,6 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v1/sessions/{*name}", get(sessions::read))
         .fallback(|| async { Problem::no_route() })
         .method_not_allowed_fallback(|| async { Problem::no_method() })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(label))
         .with_state(service)
 }

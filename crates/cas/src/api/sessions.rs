@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::body::{Body, HttpBody as _};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use http_body_util::BodyExt as _;
 use policy::SessionName;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -18,6 +19,11 @@ use super::problem::Problem;
 use crate::audit::Event;
 use crate::service::{FRESHNESS, Service};
 use crate::sessions::{Requester, SessionError};
+
+/// Largest request body: a session document in JSON.
+const MAX_BODY: usize = 2 * policy::MAX_DOCUMENT + 1024;
+/// How much of a longer body is still read.
+const MAX_DROPPED: usize = 16 << 20;
 
 /// JSON form of an upload.
 #[derive(Deserialize)]
@@ -70,12 +76,9 @@ pub(super) async fn upload(
     State(service): State<Arc<Service>>,
     Extension(Client(client)): Extension<Client>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| {
-        let detail = "The body is too long or was not received completely";
-        Problem::new(rejection.status(), "body", "The body is not usable", detail)
-    })?;
+    let body = collect(body).await?;
     let text = document(&headers, &body)?;
     let uploaded = service.sessions.upload(&text, client.as_ref()).await;
     let uploaded = uploaded.map_err(|error| refused(&service, client.as_ref(), &error))?;
@@ -98,6 +101,47 @@ pub(super) async fn upload(
         freshness: FRESHNESS,
     };
     Ok((status, Json(answer)).into_response())
+}
+
+/// Reads a body. One that is too long is read on for a while and dropped, so that its sender comes to
+/// read the answer instead of finding the connection reset.
+async fn collect(mut body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let expected = body
+        .size_hint()
+        .exact()
+        .and_then(|n| usize::try_from(n).ok());
+    let expected = expected.unwrap_or(MAX_BODY).min(MAX_BODY);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(expected));
+    let mut dropped = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| Problem::bad_request("The body was not received completely"))?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        if dropped == 0 && bytes.len() + data.len() <= MAX_BODY {
+            bytes.extend_from_slice(data);
+            continue;
+        }
+        dropped += data.len();
+        if dropped > MAX_DROPPED {
+            break;
+        }
+    }
+    if dropped == 0 {
+        return Ok(bytes);
+    }
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    let detail = format!(
+        "A session document has at most {} bytes",
+        policy::MAX_DOCUMENT
+    );
+    Err(Problem::new(
+        status,
+        "too-long",
+        "The body is too long",
+        detail,
+    ))
 }
 
 /// The document of an upload: the body itself, or the member `session` of a JSON body.
