@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One thread's call area, seen from outside the enclave.
 
-use std::ptr::NonNull;
+use std::io;
+use std::ptr::{self, NonNull};
 
 use enclave_abi::call::{
     AREA_LEN, ARGS, ARGS_OFFSET, DATA_LEN, DATA_OFFSET, OP_OFFSET, RESULT_OFFSET,
@@ -17,6 +18,50 @@ pub struct CallArea(NonNull<u8>);
 // SAFETY: the area belongs to one thread at a time; the value may move to the
 // thread that is about to use it.
 unsafe impl Send for CallArea {}
+
+/// Memory for a call area, with a page without access on both sides.
+#[derive(Debug)]
+pub struct AreaMemory(NonNull<u8>);
+
+const GUARD: usize = 4096;
+const MAPPED: usize = AREA_LEN + 2 * GUARD;
+
+impl AreaMemory {
+    /// Maps the memory; pages are taken when they are touched.
+    ///
+    /// # Errors
+    /// What `mmap` gives.
+    pub fn map() -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe { libc::mmap(ptr::null_mut(), MAPPED, libc::PROT_NONE, flags, -1, 0) };
+        let Some(base) = NonNull::new(start.cast::<u8>()).filter(|_| start != libc::MAP_FAILED)
+        else {
+            return Err(io::Error::last_os_error());
+        };
+        let memory = Self(base);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the middle of the mapping made above.
+        if unsafe { libc::mprotect(memory.base().as_ptr().cast(), AREA_LEN, access) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(memory)
+    }
+
+    /// The area's first byte.
+    #[must_use]
+    pub fn base(&self) -> NonNull<u8> {
+        // SAFETY: inside the mapping.
+        unsafe { self.0.add(GUARD) }
+    }
+}
+
+impl Drop for AreaMemory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping belongs to this value alone.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), MAPPED) };
+    }
+}
 
 impl CallArea {
     /// Wraps the area at `base`.
@@ -96,8 +141,10 @@ impl CallArea {
 
     /// Room for the first bytes of the data part, where the start block goes.
     pub fn data(&mut self) -> &mut [u8] {
-        // SAFETY: the data part lies in the area, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_ptr().add(DATA_OFFSET), DATA_LEN) }
+        // SAFETY: the data part lies in the area.
+        let start = unsafe { self.0.as_ptr().add(DATA_OFFSET) };
+        // SAFETY: as above, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(start, DATA_LEN) }
     }
 
     /// Stores the call's result: a number, or a negated errno.

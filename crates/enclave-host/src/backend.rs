@@ -16,7 +16,7 @@ use crate::image::Image;
 
 /// A handler for asynchronous signals, called on the signal stack after the
 /// enclave has been left.
-pub type SignalCallback = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::ucontext_t);
+pub type SignalCallback = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::ucontext_t);
 
 /// Why a backend cannot load or run an enclave.
 #[derive(Debug, Error)]
@@ -25,23 +25,13 @@ pub enum BackendError {
     /// The machine has no SGX device.
     #[error("no SGX device found: tried {}", device::PATHS.join(", "))]
     NoDevice,
-    /// The device refused a step.
-    #[error("{path} refused {step}")]
-    Device {
+    /// There is a device, but this build cannot drive it.
+    #[error(
+        "{path} exists, but this build of the launcher cannot drive SGX devices yet; SCONE_MODE=sim runs the emulated platform, which protects nothing against root"
+    )]
+    DeviceUnsupported {
         /// Its path.
         path: &'static str,
-        /// What was asked for.
-        step: &'static str,
-        /// The answer.
-        source: std::io::Error,
-    },
-    /// The device's EINIT ended with an SGX error code.
-    #[error("{path}: EINIT ended with code {code}")]
-    Einit {
-        /// The device's path.
-        path: &'static str,
-        /// RAX of the instruction.
-        code: i32,
     },
     /// The emulated processor could not build the enclave.
     #[error("emulated processor cannot load the enclave")]

@@ -8,35 +8,43 @@ mod files;
 mod sockets;
 mod time;
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use enclave_abi::call::Op;
+use enclave_abi::start::LogLevel;
 
 use crate::area::{CallArea, Errno};
 use crate::interrupt::cancellable;
+use crate::log;
+use crate::private;
 use crate::root::Root;
 
 /// What calls need from the launcher.
 #[derive(Debug)]
 pub struct Host {
     /// Where paths start.
-    pub root: Root,
-    /// Descriptors of the launcher that enclaves must not use.
-    pub private: BTreeSet<RawFd>,
-    /// Signals that wait to be hinted at: bit n-1 = signal n.
-    pub pending: AtomicU64,
-    /// The launcher's own standard error, a private descriptor.
-    pub log: Mutex<std::fs::File>,
+    pub root: Arc<Root>,
+    /// What keeps the calling thread from blocking: see `signals`.
+    pub pending: Arc<AtomicU64>,
+}
+
+impl Host {
+    /// The same for another thread.
+    #[must_use]
+    pub fn of_thread(&self, pending: &Arc<AtomicU64>) -> Self {
+        Self {
+            root: Arc::clone(&self.root),
+            pending: Arc::clone(pending),
+        }
+    }
 }
 
 /// Answers a call whose number is `op`. `None`: the call is not one of these.
 pub fn serve(host: &Host, op: Op, area: &mut CallArea) -> Option<i64> {
     let result = match op as u64 {
-        0..=15 if matches!(op, Op::Log | Op::Complain) => log(host, op, area),
+        0..=15 if matches!(op, Op::Log | Op::Complain) => say(op, area),
         32..=63 => files::serve(host, op, area),
         64..=79 => descriptors::serve(host, op, area),
         80..=95 => sockets::serve(host, op, area),
@@ -57,9 +65,9 @@ fn fd<'a>(host: &Host, area: &CallArea, index: usize) -> Result<BorrowedFd<'a>, 
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-fn raw_fd(host: &Host, area: &CallArea, index: usize) -> Result<RawFd, Errno> {
+fn raw_fd(_host: &Host, area: &CallArea, index: usize) -> Result<RawFd, Errno> {
     match RawFd::try_from(area.word(index)) {
-        Ok(fd) if fd >= 0 && !host.private.contains(&fd) => Ok(fd),
+        Ok(fd) if (0..private::first()).contains(&fd) => Ok(fd),
         _ => Err(libc::EBADF),
     }
 }
@@ -84,13 +92,23 @@ unsafe fn blocking(host: &Host, number: i64, args: [u64; 6]) -> Answer {
 
 /// A `struct timespec` for a timeout in ns; `u64::MAX` means none.
 fn timeout(ns: u64) -> Option<libc::timespec> {
-    (ns != u64::MAX).then(|| libc::timespec {
+    (ns != u64::MAX).then_some(libc::timespec {
         tv_sec: (ns / 1_000_000_000) as i64,
         tv_nsec: (ns % 1_000_000_000) as i64,
     })
 }
 
-fn log(host: &Host, op: Op, area: &CallArea) -> Answer {
+/// A descriptor that Linux has just made, on its way into the enclave.
+fn new_fd(fd: RawFd) -> Answer {
+    if fd < private::first() {
+        return Ok(i64::from(fd));
+    }
+    // SAFETY: made for the enclave, which never hears of it.
+    unsafe { libc::close(fd) };
+    Err(libc::EMFILE)
+}
+
+fn say(op: Op, area: &CallArea) -> Answer {
     let text = area.input(1)?;
     let text = text.get(..text.len().min(4096)).unwrap_or_default();
     // Control characters would let an enclave forge other lines of the log.
@@ -98,18 +116,13 @@ fn log(host: &Host, op: Op, area: &CallArea) -> Answer {
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    let level = match (op, area.word(0)) {
-        (Op::Complain, _) => "FATAL",
-        (_, 0) => "FATAL",
-        (_, 1) => "ERROR",
-        (_, 2) => "WARNING",
-        (_, 3) => "INFO",
-        (_, 4) => "DEBUG",
-        _ => "TRACE",
+    let level = match op {
+        Op::Complain => LogLevel::Fatal,
+        _ => u8::try_from(area.word(0))
+            .ok()
+            .and_then(LogLevel::from_number)
+            .unwrap_or(LogLevel::Trace),
     };
-    if let Ok(mut out) = host.log.lock() {
-        // A closed log must not stop the enclave.
-        let _ = writeln!(out, "[ENSCONCE|{level}] enclave: {}", shown.trim_end());
-    }
+    log::write(level, format_args!("enclave: {}", shown.trim_end()));
     Ok(0)
 }

@@ -64,8 +64,7 @@ impl Image {
     pub fn open(file: &File) -> Result<Self, ImageError> {
         let bytes = FileBytes::map(file)?;
         let whole = bytes.as_slice();
-        let header = Header::decode(whole, whole.len() as u64)
-            .map_err(decode("the header"))?;
+        let header = Header::decode(whole, whole.len() as u64).map_err(decode("the header"))?;
         let first = header
             .runs
             .first()
@@ -118,11 +117,12 @@ impl Image {
     /// MRENCLAVE, from the file alone.
     #[must_use]
     pub fn mrenclave(&self) -> [u8; 32] {
-        let mut stream =
-            Measurement::ecreate(self.header.ssa_frame_size, self.header.elrange);
+        let mut stream = Measurement::ecreate(self.header.ssa_frame_size, self.header.elrange);
         let zero = [0; PAGE_SIZE];
         for run in &self.header.runs {
-            let pages = self.run_bytes(run).map(|bytes| bytes.as_chunks::<PAGE_SIZE>().0);
+            let pages = self
+                .run_bytes(run)
+                .map(|bytes| bytes.as_chunks::<PAGE_SIZE>().0);
             let mut offset = run.offset;
             for index in 0..run.pages as usize {
                 let page = pages.and_then(|pages| pages.get(index)).unwrap_or(&zero);
@@ -179,7 +179,8 @@ fn collect(file: &[u8], header: &Header, offset: u64, len: u64) -> Option<Vec<u8
 /// [`ImageError`].
 pub fn read_sigstruct(file: &mut File) -> Result<[u8; Sigstruct::SIZE], ImageError> {
     let mut bytes = Vec::new();
-    file.take(Sigstruct::SIZE as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(Sigstruct::SIZE as u64 + 1)
+        .read_to_end(&mut bytes)?;
     let len = bytes.len();
     bytes
         .try_into()

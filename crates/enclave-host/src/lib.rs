@@ -10,10 +10,24 @@
 //! | [`calls`] | the host calls that the Linux kernel answers |
 //! | [`interrupt`] | blocking calls that a signal cannot miss |
 //! | [`root`] | paths below the container's root |
+//! | [`private`] | the launcher's own descriptors |
+//! | [`image`] | `enclave.img` as a file |
+//! | [`backend`] | the emulated processor or the SGX device |
+//! | [`threads`] | one loop of entries and exits per host thread |
+//! | [`signals`] | signals on their way into the enclave |
+//! | [`launch`] | all of it, in order |
+//! | [`log`] | the launcher's messages |
 
 pub mod area;
+pub mod backend;
 pub mod calls;
+pub mod image;
 pub mod interrupt;
+pub mod launch;
+pub mod log;
 pub mod options;
+pub mod private;
 pub mod root;
+pub mod signals;
 pub mod start;
+pub mod threads;

@@ -3,9 +3,11 @@
 //!
 //! `launch [--image PATH] [--sig PATH] [--root DIR | --root-fd N] [--mode MODE] [--strict] -- ARGS…`
 //!
-//! Options end at `--`. Without a `--`, or when the launcher lies at the
-//! program's own path, every argument is for the program. The program's name is
-//! the launcher's own zeroth argument, so that whoever starts it can choose.
+//! In a container every argument is for the program. There are options only if
+//! the launcher does not lie at the program's own path and the first argument
+//! is `--image` or `--root-fd`, which this project's own commands give; they end
+//! at `--`. The program's name is the launcher's own zeroth argument, so that
+//! whoever starts it can choose.
 
 use std::ffi::OsString;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
@@ -16,6 +18,9 @@ use anyhow::{Context as _, Result, bail};
 use enclave_abi::start::LogLevel;
 
 use crate::root::Root;
+
+/// Options with which a command line for the launcher starts.
+const FIRST_OPTIONS: [&str; 2] = ["--image", "--root-fd"];
 
 /// Which processor runs the enclave: `SCONE_MODE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +169,12 @@ impl Options {
         let own = arguments.next().unwrap_or_default();
         let rest: Vec<OsString> = arguments.collect();
         let end = rest.iter().position(|argument| argument == "--");
-        let Some(end) = end.filter(|_| is_launcher) else {
+        // An entrypoint's arguments may hold `--` as well.
+        let has_options = is_launcher
+            && rest
+                .first()
+                .is_some_and(|first| FIRST_OPTIONS.iter().any(|option| first == option));
+        let Some(end) = end.filter(|_| has_options) else {
             self.arguments = std::iter::once(own)
                 .chain(rest)
                 .map(OsString::into_vec)
@@ -270,6 +280,9 @@ mod tests {
             options.arguments,
             [&b"/ensconce/launch"[..], b"--strict", b"x"]
         );
+        let options = parse(&["/ensconce/launch", "a", "--", "--strict"], &[]).unwrap();
+        assert!(!options.is_strict);
+        assert_eq!(options.arguments.len(), 4);
     }
 
     #[test]
@@ -286,19 +299,21 @@ mod tests {
     fn options_end_at_the_separator() {
         let options = parse(
             &[
-                "launch", "--strict", "--image", "e.img", "--mode", "sim", "--", "hello",
+                "launch", "--image", "e.img", "--strict", "--mode", "sim", "--", "hello",
                 "--strict",
             ],
             &[],
         )
         .unwrap();
         assert!(options.is_strict);
+        assert_eq!(options.mode, Mode::Emulated);
         assert_eq!(options.image.as_deref(), Some(Path::new("e.img")));
         assert_eq!(options.mode, Mode::Emulated);
         assert_eq!(options.arguments, [&b"launch"[..], b"hello", b"--strict"]);
-        assert!(parse(&["launch", "--stritc", "--"], &[]).is_err());
+        assert!(parse(&["launch", "--image", "x", "--stritc", "--"], &[]).is_err());
         assert!(parse(&["launch", "--image", "--"], &[]).is_err());
         assert!(parse(&["launch", "--root-fd", "1", "--"], &[]).is_err());
+        assert!(parse(&["launch", "--image", "x", "--mode", "fast", "--"], &[]).is_err());
     }
 
     #[test]

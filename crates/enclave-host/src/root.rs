@@ -6,7 +6,7 @@
 //! it, is resolved as if that directory were `/`.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -50,10 +50,12 @@ impl Root {
         Self(Some(dir))
     }
 
-    /// The directory's descriptor, which enclaves must not use.
-    #[must_use]
-    pub fn private_fd(&self) -> Option<i32> {
-        self.0.as_ref().map(|fd| fd.as_raw_fd())
+    /// The same directory behind a descriptor that enclaves cannot name.
+    ///
+    /// # Errors
+    /// What moving the descriptor gives.
+    pub fn into_private(self) -> std::io::Result<Self> {
+        Ok(Self(self.0.map(crate::private::keep).transpose()?))
     }
 
     /// Opens a path.

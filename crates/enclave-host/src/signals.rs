@@ -105,7 +105,10 @@ impl Drop for Adopted {
 
 /// The handler's part that belongs to the host; the backend has left the
 /// enclave before.
-pub extern "C" fn on_signal(
+///
+/// # Safety
+/// `context` is the frame that the kernel made for this handler.
+pub unsafe extern "C" fn on_signal(
     signal: i32,
     _info: *mut libc::siginfo_t,
     context: *mut libc::ucontext_t,
@@ -124,7 +127,7 @@ pub extern "C" fn on_signal(
             state.pending().fetch_or(bits, Ordering::SeqCst);
         }
     });
-    // SAFETY: the kernel's frame for this handler, which nobody else uses.
+    // SAFETY: the caller's promise; nobody else uses the frame.
     let gregs = unsafe { &mut (*context).uc_mcontext.gregs };
     let Some(rip) = usize::try_from(libc::REG_RIP)
         .ok()
@@ -163,8 +166,10 @@ pub fn die_by(signal: i32) -> ! {
     // SAFETY: restores the default disposition.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
     set_blocked(&[signal], false);
+    // SAFETY: asks for this process's id.
+    let pid = unsafe { libc::getpid() };
     // SAFETY: sends the signal to this process.
-    unsafe { libc::kill(libc::getpid(), signal) };
+    unsafe { libc::kill(pid, signal) };
     // Not reached unless the signal's default is harmless or this is PID 1.
     // SAFETY: ends the process without running anything else.
     unsafe { libc::_exit(128 + signal) }

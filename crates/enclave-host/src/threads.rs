@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Host threads: each serves one TCS in a loop of entries and exits.
 
-use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use enclave_abi::call::{AREA_LEN, DATA_OFFSET, HINT_MASK, Op};
+use anyhow::Context as _;
+use enclave_abi::call::{AREA_LEN, HINT_MASK, Op};
 use enclave_abi::entry::{AbortReason, Exit};
 use enclave_abi::layout::{Layout, thread};
 
-use crate::area::CallArea;
+use crate::area::{AreaMemory, CallArea};
 use crate::backend::{Backend, Outcome, Processor};
 use crate::calls::{self, Host};
 use crate::interrupt;
@@ -59,17 +59,12 @@ impl ThreadState {
         if tid == 0 {
             return false;
         }
+        // SAFETY: asks for this process's id.
+        let pid = unsafe { libc::getpid() };
         // SAFETY: sends a signal to a thread of this process. If it has ended,
         // the kernel answers ESRCH, or a newer thread of ours hears a kick that
         // it does not need.
-        unsafe {
-            libc::syscall(
-                libc::SYS_tgkill,
-                libc::getpid(),
-                tid,
-                signals::kick_signal(),
-            ) == 0
-        }
+        unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signals::kick_signal()) == 0 }
     }
 
     fn wake(&self) {
@@ -97,23 +92,19 @@ impl ThreadState {
                 tv_sec: i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: i64::from(deadline.subsec_nanos()),
             });
-            let until = until
-                .as_ref()
-                .map_or(std::ptr::null(), std::ptr::from_ref);
+            let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
             // An absolute deadline on CLOCK_MONOTONIC, unlike FUTEX_WAIT's.
             let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
-            let result = interrupt::cancellable(
-                &self.pending,
-                libc::SYS_futex,
-                [
-                    self.token.as_ptr() as u64,
-                    u64::from(operation.cast_unsigned()),
-                    0,
-                    until as u64,
-                    0,
-                    u64::from(u32::MAX),
-                ],
-            );
+            let args = [
+                self.token.as_ptr() as u64,
+                u64::from(operation.cast_unsigned()),
+                0,
+                until as u64,
+                0,
+                u64::from(u32::MAX),
+            ];
+            // SAFETY: word and time live longer than the call.
+            let result = unsafe { interrupt::cancellable(&self.pending, libc::SYS_futex, args) };
             let error = i32::try_from(-result).unwrap_or(0);
             if matches!(error, libc::ETIMEDOUT | libc::EINTR) {
                 if self.token.swap(0, Ordering::SeqCst) == 1 {
@@ -220,8 +211,13 @@ impl Running {
 
     /// Serves one TCS until its thread ends.
     fn serve(&self, state: &Arc<ThreadState>, start_block: &[u8]) -> anyhow::Result<()> {
-        let mut area = CallArea::new()?;
-        area.put_start_block(start_block)?;
+        let memory = AreaMemory::map()?;
+        // SAFETY: `memory` outlives the area and nothing else wraps it.
+        let mut area = unsafe { CallArea::new(memory.base()) };
+        area.data()
+            .get_mut(..start_block.len())
+            .context("the start block is longer than the call area")?
+            .copy_from_slice(start_block);
         let tcs = self.layout.thread(state.index) + thread::TCS;
         let mut processor = self.attach(tcs, state)?;
         let adopted = signals::adopt(state);
@@ -234,6 +230,7 @@ impl Running {
             state,
             processor: &mut *processor,
             area: &mut area,
+            host: self.host.of_thread(&state.pending),
             hints: 0,
         };
         serving.run(start_block.len())?;
@@ -320,6 +317,7 @@ struct Serving<'a> {
     state: &'a Arc<ThreadState>,
     processor: &'a mut dyn Processor,
     area: &'a mut CallArea,
+    host: Host,
     /// Hints taken from the pending word and not yet carried inside.
     hints: u64,
 }
@@ -379,12 +377,14 @@ impl Serving<'_> {
     }
 
     fn call(&mut self) -> Next {
-        if calls::serve(&self.running.host, self.state, self.area) {
+        let running = self.running;
+        let op = Op::from_number(self.area.op());
+        if let Some(result) = op.and_then(|op| calls::serve(&self.host, op, self.area)) {
+            self.area.set_result(result);
             return Next::Enter;
         }
-        let running = self.running;
         let word = |at| self.area.word(at);
-        let result = match Op::from_number(self.area.op()) {
+        let result = match op {
             Some(Op::Exit) => {
                 // SAFETY: ends the process at once; other threads may be inside.
                 unsafe { libc::_exit(exit_status(word(0))) }
@@ -430,9 +430,7 @@ fn abort(reason: u64) -> ! {
         reason if reason == AbortReason::HostLied as u64 => {
             "an answer of the host breaks the rules"
         }
-        reason if reason == AbortReason::BadImage as u64 => {
-            "its measured data do not fit together"
-        }
+        reason if reason == AbortReason::BadImage as u64 => "its measured data do not fit together",
         reason if reason == AbortReason::NoEntropy as u64 => "RDRAND gives no random numbers",
         reason if reason == AbortReason::OutOfMemory as u64 => "its kernel is out of memory",
         reason if reason == AbortReason::FaultInjected as u64 => {
@@ -440,20 +438,8 @@ fn abort(reason: u64) -> ! {
         }
         _ => "it gave a reason that this launcher does not know",
     };
-    log::fatal(format_args!("the enclave gave up (reason {reason}): {text}"));
+    log::fatal(format_args!(
+        "the enclave gave up (reason {reason}): {text}"
+    ));
     signals::die_by(libc::SIGABRT)
-}
-
-/// The largest start block: what the data part of the call area holds.
-pub const START_BLOCK_MAX: usize = AREA_LEN - DATA_OFFSET;
-
-/// An error for a start block that does not fit.
-///
-/// # Errors
-/// Always, if it is longer than [`START_BLOCK_MAX`].
-pub fn check_start_block(len: usize) -> io::Result<()> {
-    if len > START_BLOCK_MAX {
-        return Err(io::Error::from_raw_os_error(libc::E2BIG));
-    }
-    Ok(())
 }

@@ -17,8 +17,9 @@ use crate::processor::switch;
 
 /// The owner's part of an asynchronous signal: it sees the context after the
 /// processor has left the enclave, may change it, and records the signal. It
-/// runs on the signal stack and must be async-signal-safe.
-pub type Callback = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::ucontext_t);
+/// runs on the signal stack and must be async-signal-safe. The processor passes
+/// the pointers that the kernel gave its handler.
+pub type Callback = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::ucontext_t);
 
 /// Signals that exceptions arrive as.
 const SYNCHRONOUS: [i32; 6] = [
@@ -45,7 +46,7 @@ static CALLBACK: OnceLock<Callback> = OnceLock::new();
 /// # Errors
 /// What `sigaction` refuses, or a second installation with another callback.
 pub fn install(asynchronous: &[i32], callback: Callback) -> io::Result<()> {
-    if *CALLBACK.get_or_init(|| callback) as usize != callback as usize {
+    if !std::ptr::fn_addr_eq(*CALLBACK.get_or_init(|| callback), callback) {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     // SAFETY: an all-zero sigaction is valid.
@@ -154,7 +155,8 @@ unsafe fn handle(
 
 fn notify(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::ucontext_t) {
     if let Some(callback) = CALLBACK.get() {
-        callback(signal, info, context);
+        // SAFETY: the kernel's own pointers.
+        unsafe { callback(signal, info, context) };
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 use enclave_abi::call::Op;
 use rustix::fs::OFlags;
 
-use super::{Answer, Host, answer, blocking, fd, raw_fd, timeout};
+use super::{Answer, Host, answer, blocking, fd, new_fd, raw_fd, timeout};
 use crate::area::{CallArea, Errno};
 use crate::root::number;
 
@@ -35,11 +35,11 @@ pub(super) fn serve(host: &Host, op: Op, area: &mut CallArea) -> Answer {
                 area.word(0) as u32,
                 flags | rustix::event::EventfdFlags::CLOEXEC,
             );
-            Ok(i64::from(made.map_err(number)?.into_raw_fd()))
+            new_fd(made.map_err(number)?.into_raw_fd())
         }
         Op::EpollCreate => {
             let made = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC);
-            Ok(i64::from(made.map_err(number)?.into_raw_fd()))
+            new_fd(made.map_err(number)?.into_raw_fd())
         }
         Op::EpollCtl => epoll_ctl(host, area),
         _ => epoll_wait(host, area),

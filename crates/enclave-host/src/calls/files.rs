@@ -2,13 +2,13 @@
 //! Files: paths below the root, and descriptors of what was opened there.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 
 use enclave_abi::call::Op;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::descriptors::last_error;
-use super::{Answer, Host, answer, blocking, fd, raw_fd};
+use super::{Answer, Host, answer, blocking, fd, new_fd, raw_fd};
 use crate::area::{CallArea, Errno};
 use crate::root::number;
 
@@ -17,15 +17,12 @@ pub(super) fn serve(host: &Host, op: Op, area: &mut CallArea) -> Answer {
         Op::Open => {
             let flags = OFlags::from_bits_retain(area.word(2) as u32);
             let mode = Mode::from_raw_mode(area.word(3) as u32 & 0o7777);
-            Ok(i64::from(
-                host.root.open(area.input(0)?, flags, mode)?.into_raw_fd(),
-            ))
+            new_fd(host.root.open(area.input(0)?, flags, mode)?.into_raw_fd())
         }
         Op::Close => {
             let fd = raw_fd(host, area, 0)?;
             // SAFETY: the enclave opened it, and the launcher's own are refused.
-            drop(unsafe { OwnedFd::from_raw_fd(fd) });
-            Ok(0)
+            checked(unsafe { libc::close(fd) })
         }
         Op::Read | Op::Write => {
             let (number, fd) = (
@@ -50,13 +47,12 @@ pub(super) fn serve(host: &Host, op: Op, area: &mut CallArea) -> Answer {
             let fd = raw_fd(host, area, 0)?;
             let (buffer, len) = area.raw(1)?;
             let offset = area.word(3) as i64;
-            // SAFETY: pointer and length name bytes of the area.
-            let result = unsafe {
-                if op == Op::Pread {
-                    libc::pread(fd, buffer.cast(), len, offset)
-                } else {
-                    libc::pwrite(fd, buffer.cast(), len, offset)
-                }
+            let result = if op == Op::Pread {
+                // SAFETY: pointer and length name bytes of the area.
+                unsafe { libc::pread(fd, buffer.cast(), len, offset) }
+            } else {
+                // SAFETY: as above.
+                unsafe { libc::pwrite(fd, buffer.cast(), len, offset) }
             };
             if result < 0 {
                 Err(last_error())

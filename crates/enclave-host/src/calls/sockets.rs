@@ -4,7 +4,7 @@
 use enclave_abi::call::Op;
 
 use super::descriptors::last_error;
-use super::{Answer, Host, blocking, raw_fd};
+use super::{Answer, Host, blocking, new_fd, raw_fd};
 use crate::area::CallArea;
 
 const ADDRESS_MAX: usize = 128;
@@ -15,7 +15,8 @@ pub(super) fn serve(host: &Host, op: Op, area: &mut CallArea) -> Answer {
             let (domain, kind, protocol) = (area.word(0), area.word(1), area.word(2));
             let kind = kind as i32 | libc::SOCK_CLOEXEC;
             // SAFETY: no pointers.
-            checked(unsafe { libc::socket(domain as i32, kind, protocol as i32) })
+            let made = checked(unsafe { libc::socket(domain as i32, kind, protocol as i32) })?;
+            new_fd(made as i32)
         }
         Op::Bind => {
             let address = area.input(1)?;
@@ -127,7 +128,11 @@ fn accept(host: &Host, area: &mut CallArea) -> Answer {
     ];
     // SAFETY: both pointers are valid for the call.
     let accepted = unsafe { blocking(host, libc::SYS_accept4, args) }?;
-    put_address(area, 1, 4, &address, len)?;
+    let accepted = new_fd(accepted as i32)?;
+    put_address(area, 1, 4, &address, len).inspect_err(|_| {
+        // SAFETY: made for the enclave, which never hears of it.
+        unsafe { libc::close(accepted as i32) };
+    })?;
     Ok(accepted)
 }
 

@@ -21,7 +21,7 @@ const CLOCKS: [i32; 8] = [
 pub(super) fn serve(op: Op, area: &mut CallArea) -> Answer {
     match op {
         Op::ClockGettime => clock(area),
-        Op::SetTimer => timer(area.word(1), area.word(2), area.word(0)),
+        Op::SetTimer => timer(area.word(0), area.word(1)),
         _ => usage(area),
     }
 }
@@ -48,10 +48,7 @@ fn clock(area: &mut CallArea) -> Answer {
     Ok(0)
 }
 
-fn timer(interval_ns: u64, value_ns: u64, kind: u64) -> Answer {
-    if kind != libc::ITIMER_REAL as u64 {
-        return Err(libc::EINVAL);
-    }
+fn timer(interval_ns: u64, value_ns: u64) -> Answer {
     let part = |ns: u64| libc::timeval {
         tv_sec: (ns / 1_000_000_000) as i64,
         // Rounded up: a timer of a few nanoseconds must not become none.
