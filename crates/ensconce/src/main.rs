@@ -13,6 +13,7 @@ mod doctor;
 mod enclave;
 mod exit;
 mod libexec;
+mod platform;
 mod run;
 
 use std::ffi::OsString;
@@ -39,6 +40,7 @@ enum Command {
     Dev(dev::Dev),
     Doctor(doctor::Doctor),
     Enclave(enclave::Enclave),
+    Platform(platform::Platform),
     Run(run::Run),
 }
 
@@ -49,6 +51,7 @@ impl Command {
             Self::Enclave(options) => enclave::enclave(&options),
             Self::Dev(options) => dev::dev(&options),
             Self::Doctor(options) => doctor::doctor(&options),
+            Self::Platform(options) => platform::platform(&options),
             Self::Run(options) => run::run(&options),
         }
     }
