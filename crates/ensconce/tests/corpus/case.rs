@@ -109,7 +109,7 @@ impl Case {
         (program, arguments)
     }
 
-    fn input(&self) -> Vec<u8> {
+    fn standard_input(&self) -> Vec<u8> {
         // Lines of varying length, so that sorting them means something.
         (0..self.input)
             .map(|at| match at * 31 % 101 {
@@ -244,7 +244,7 @@ fn in_enclave(ensconce: &Path, mode: Mode, program: &Path, arguments: &[String])
 /// Runs natively and in an enclave; output and end must be equal.
 pub(crate) fn compare(case: &Case, mode: Mode) {
     let Some(ensconce) = ensconce() else { return };
-    let input = case.input();
+    let input = case.standard_input();
     let scratch = tempfile::tempdir().unwrap();
     let (program, arguments) = case.command_line(scratch.path());
     let native = run(
