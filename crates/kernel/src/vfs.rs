@@ -1,14 +1,167 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files.
+//! Files: what processes see, have open and can wait for.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`namespace`] | file systems by region, walking paths |
+//! | [`hostfs`] | unprotected files of the container |
+//! | [`memfs`] | files in enclave memory |
+//! | [`startup`] | files bound to MRENCLAVE |
+//! | [`file`], [`opened`], [`table`] | files, open descriptions, descriptors |
+//! | [`pipe`], [`event`], [`timer`], [`epoll`] | files without a name |
+//! | [`record_lock`] | advisory locks |
 
+pub(crate) mod bell;
+pub mod boot;
+pub mod buffer;
+pub mod cache;
+pub mod clock;
+pub mod directory;
+pub mod epoll;
+pub mod event;
+pub mod file;
+pub mod filesystem;
+pub mod flags;
+pub mod hostfs;
 pub mod map;
+pub mod memfs;
+pub mod namespace;
+pub mod opened;
+pub mod path;
+pub mod pipe;
+pub mod readiness;
+pub mod record_lock;
+pub(crate) mod ring;
+pub mod startup;
+pub mod stat;
+pub mod stdio;
+pub mod table;
+pub(crate) mod terminal;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod timer;
+pub(crate) mod turn;
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+pub use flags::OpenFlags;
 pub use map::{MapSource, ReadAt};
+pub use namespace::Namespace;
+pub use opened::OpenFile;
+pub use table::FdTable;
 
-/// Open files of a process.
-#[derive(Debug, Default)]
-pub struct FdTable {}
+use crate::context::Context;
+use crate::errno::Errno;
+use crate::sync::Lock;
 
 /// What a process has open, where it stands and what it sees.
-#[derive(Debug, Default)]
-pub struct ProcessFiles {}
+#[derive(Debug)]
+pub struct ProcessFiles {
+    table: Lock<FdTable>,
+    cwd: Lock<Vec<u8>>,
+    umask: AtomicU32,
+    namespace: Lock<Arc<Namespace>>,
+}
+
+impl Default for ProcessFiles {
+    fn default() -> Self {
+        Self::new(
+            Arc::new(Namespace::new()),
+            FdTable::default(),
+            b"/".to_vec(),
+        )
+    }
+}
+
+impl ProcessFiles {
+    /// Files of a new process; `cwd` is absolute.
+    #[must_use]
+    pub fn new(namespace: Arc<Namespace>, table: FdTable, cwd: Vec<u8>) -> Self {
+        Self {
+            table: Lock::new(table),
+            cwd: Lock::new(path::normalise(&cwd)),
+            umask: AtomicU32::new(0o022),
+            namespace: Lock::new(namespace),
+        }
+    }
+
+    /// The descriptors. Never keep the lock over anything that may block.
+    #[must_use]
+    pub fn table(&self) -> &Lock<FdTable> {
+        &self.table
+    }
+
+    /// The description behind a descriptor.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn get(&self, fd: u64) -> Result<Arc<OpenFile>, Errno> {
+        self.table.lock().get(fd)
+    }
+
+    /// Gives a description the lowest free number.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn add(&self, file: Arc<OpenFile>, close_on_exec: bool) -> Result<u64, Errno> {
+        self.table.lock().add(file, close_on_exec, 0)
+    }
+
+    /// What the process sees.
+    #[must_use]
+    pub fn namespace(&self) -> Arc<Namespace> {
+        Arc::clone(&self.namespace.lock())
+    }
+
+    /// Changes what the process sees.
+    pub fn set_namespace(&self, namespace: Arc<Namespace>) {
+        let old = core::mem::replace(&mut *self.namespace.lock(), namespace);
+        drop(old);
+    }
+
+    /// Working directory: absolute, without symbolic links.
+    #[must_use]
+    pub fn cwd(&self) -> Vec<u8> {
+        self.cwd.lock().clone()
+    }
+
+    /// Changes the working directory.
+    pub fn set_cwd(&self, path: Vec<u8>) {
+        *self.cwd.lock() = path;
+    }
+
+    /// Permission bits that new files do not get.
+    #[must_use]
+    pub fn umask(&self) -> u32 {
+        self.umask.load(Ordering::Relaxed)
+    }
+
+    /// Changes the mask; the old one comes back.
+    pub fn set_umask(&self, mask: u32) -> u32 {
+        self.umask.swap(mask & 0o777, Ordering::Relaxed)
+    }
+
+    /// Closes everything at the end of a process.
+    pub fn close_all(&self) {
+        let files = self.table.lock().close_range(0, u64::MAX, false);
+        drop(files);
+    }
+
+    /// Closes what closes on exec.
+    pub fn close_on_exec(&self) {
+        let files = self.table.lock().take_close_on_exec();
+        drop(files);
+    }
+}
+
+/// Opens an absolute or relative path for the calling process, following
+/// symbolic links: for the kernel's own needs.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open(cx: &Context<'_>, path: &[u8], flags: OpenFlags) -> Result<Arc<OpenFile>, Errno> {
+    let files = &cx.process().files;
+    files.namespace().open(cx, &files.cwd(), path, flags, 0)
+}
