@@ -70,7 +70,7 @@ pub(crate) fn platform(options: &Platform) -> Result<ExitCode, Failure> {
             eprintln!(
                 "This platform is emulated: it protects nothing against root of this machine.\n\
                  Next: ensconce-las --emulated{}",
-                if init.dir == PathBuf::from(DEFAULT_DIR) {
+                if init.dir == DEFAULT_DIR {
                     String::new()
                 } else {
                     format!(" --platform {}", init.dir.display())
