@@ -9,6 +9,7 @@
 //! | [`area`] | one thread's call area |
 //! | [`calls`] | the host calls that the Linux kernel answers |
 //! | [`interrupt`] | blocking calls that a signal cannot miss |
+//! | [`probe`] | what processor and kernel allow |
 //! | [`root`] | paths below the container's root |
 //! | [`private`] | the launcher's own descriptors |
 //! | [`image`] | `enclave.img` as a file |
@@ -27,6 +28,7 @@ pub mod launch;
 pub mod log;
 pub mod options;
 pub mod private;
+pub mod probe;
 pub mod root;
 pub mod signals;
 pub mod start;

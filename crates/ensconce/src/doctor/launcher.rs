@@ -12,7 +12,7 @@ use crate::libexec::Libexec;
 /// Parts without which nothing can be converted or run.
 const PARTS: [&str; 3] = ["kernel.elf", "agent", "launch"];
 
-/// What `launch --probe` prints: null where all is well, else why not.
+/// What `launch --probe --` prints: null where all is well, else why not.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Probe {
@@ -59,7 +59,7 @@ pub(super) fn checks() -> Vec<Check> {
 
 fn probe(mut launch: Command) -> Result<Probe, String> {
     let output = launch
-        .arg("--probe")
+        .args(["--probe", "--"])
         .env_clear()
         .stdin(Stdio::null())
         .output()
