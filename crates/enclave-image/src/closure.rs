@@ -19,6 +19,11 @@ use crate::root::{Node, Root, RootError, resolve};
 use object::Object;
 use search::{Scope, Search};
 
+/// Most bytes of all files together.
+const BYTES_MAX: usize = 2 << 30;
+/// Most names of libraries that are looked up.
+const NAMES_MAX: usize = 4 * FILES_MAX;
+
 /// Which C library starts the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Libc {
@@ -90,6 +95,9 @@ pub enum ClosureError {
     /// More files than a startup list holds.
     #[error("The program needs more than {FILES_MAX} files to start")]
     TooMany,
+    /// More bytes than anybody starts.
+    #[error("The program and its libraries have more than {BYTES_MAX} bytes")]
+    TooLarge,
 }
 
 /// One file of a closure.
@@ -152,6 +160,7 @@ impl Closure {
         let mut loaded: BTreeSet<Vec<u8>> = loader_object.soname.iter().cloned().collect();
         loaded.extend(base_name(&interpreter).map(<[u8]>::to_vec));
         let program_path = program.path.clone();
+        let mut bytes = program.bytes.len().saturating_add(loader.bytes.len());
         let mut files = vec![program, loader];
         let mut queue = VecDeque::from([Scope::program(object, program_path)]);
         while let Some(scope) = queue.pop_front() {
@@ -159,12 +168,19 @@ impl Closure {
                 if search.is_loader(&name) || !loaded.insert(name.clone()) {
                     continue;
                 }
+                if loaded.len() > NAMES_MAX {
+                    return Err(ClosureError::TooMany);
+                }
                 for found in search.find(&name, &scope)? {
                     if files.iter().any(|file| file.path == found.path) {
                         continue;
                     }
                     if files.len() >= FILES_MAX {
                         return Err(ClosureError::TooMany);
+                    }
+                    bytes = bytes.saturating_add(found.bytes.len());
+                    if bytes > BYTES_MAX {
+                        return Err(ClosureError::TooLarge);
                     }
                     let object = parse(&found)?;
                     loaded.extend(object.soname.iter().cloned());

@@ -282,6 +282,32 @@ fn unusable_programs_are_named() {
 }
 
 #[test]
+fn a_file_of_many_names_is_one_file() {
+    let (dir, root) = small_root();
+    let at = |path: &str| dir.path().join(path);
+    let names: Vec<String> = (0..900).map(|n| format!("libw{n}.so")).collect();
+    compile(
+        "gcc",
+        &["-shared", "-fPIC"],
+        "int w(void){return 0;}\n",
+        &at("opt/libs/libw.so"),
+    );
+    for name in &names {
+        symlink("libw.so", at("opt/libs").join(name)).unwrap();
+    }
+    let wants: Vec<String> = names.iter().map(|name| format!("-l:{name}")).collect();
+    let mut args = vec!["-Wl,--no-as-needed", "-L../opt/libs"];
+    args.extend(wants.iter().map(String::as_str));
+    compile("gcc", &args, MAIN, &at("bin/wants"));
+    let closure = Closure::find(&root, b"/bin/wants").unwrap();
+    let same = closure
+        .files
+        .iter()
+        .filter(|f| f.path == b"/opt/libs/libw.so");
+    assert_eq!(same.count(), 1, "one file under many names is one file");
+}
+
+#[test]
 fn links_stay_inside_and_end() {
     let (dir, root) = small_root();
     let at = |path: &str| dir.path().join(path);
