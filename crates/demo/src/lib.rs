@@ -5,6 +5,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`native`] | the careless native image |
+//! | [`dev`] | the services as a developer brings them up |
+//! | [`docker`] | a docker daemon of one's own |
 //! | [`job`] | convert, run, ask |
 //! | [`layout`] | writing native images |
 //! | [`markers`] | looking for strings where they must not be |
@@ -14,6 +16,8 @@
 //! | [`services`] | an emulated platform, its LAS and a development CAS |
 //! | [`tamper`] | what somebody with the registry in their hands would do |
 
+pub mod dev;
+pub mod docker;
 pub mod job;
 pub mod layout;
 pub mod markers;
