@@ -2,7 +2,7 @@
 //! `ensconce platform`: the emulated SGX platform of this machine.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use attest::time::UnixTime;
@@ -70,7 +70,7 @@ pub(crate) fn platform(options: &Platform) -> Result<ExitCode, Failure> {
             eprintln!(
                 "This platform is emulated: it protects nothing against root of this machine.\n\
                  Next: ensconce-las --emulated{}",
-                if init.dir == DEFAULT_DIR {
+                if init.dir == Path::new(DEFAULT_DIR) {
                     String::new()
                 } else {
                     format!(" --platform {}", init.dir.display())
@@ -98,7 +98,7 @@ pub(crate) fn platform(options: &Platform) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(dir: &std::path::Path, info: &PlatformInfo) -> String {
+fn lines(dir: &Path, info: &PlatformInfo) -> String {
     let mut text = String::new();
     let root = PlatformInfo::root_certificate(dir);
     for (name, value) in [
