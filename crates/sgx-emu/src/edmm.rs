@@ -12,6 +12,7 @@ use sgx::secinfo::{PageFlags, PageType, SecInfo};
 use sgx::ssa::vector;
 use thiserror::Error;
 
+use crate::Mode;
 use crate::enclave::{EmulatedEnclave, access};
 use crate::epcm::Entry;
 use crate::leaf::Fault;
@@ -57,9 +58,68 @@ impl EdmmError {
     }
 }
 
+/// Neighbouring pages that were accepted but have not got their access yet.
+///
+/// A kernel accepts memory page by page, and each change of access costs a
+/// system call. In fast mode a page gets its access at once, but the pages that
+/// follow it directly wait for their first touch: the fault handler then gives
+/// it to all of them. An empty run (`start == end`) says where a run would begin.
+#[derive(Debug, Default)]
+pub(crate) struct Deferred {
+    start: u64,
+    end: u64,
+}
+
 impl EmulatedEnclave {
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    fn lock(&self) -> MutexGuard<'_, Deferred> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks, with no change deferred.
+    fn settled(&self) -> Result<MutexGuard<'_, Deferred>, EdmmError> {
+        let mut deferred = self.lock();
+        self.make_deferred(&mut deferred)?;
+        Ok(deferred)
+    }
+
+    fn make_deferred(&self, deferred: &mut Deferred) -> io::Result<()> {
+        let Deferred { start, end } = *deferred;
+        *deferred = Deferred { start: end, end };
+        if start == end {
+            return Ok(());
+        }
+        // Every page of the run is fresh, so their access is equal.
+        let access = self
+            .epcm
+            .get(start)
+            .map_or(0, |entry| access(entry, self.mode));
+        // SAFETY: pages of this enclave, whose access follows their EPCM entries.
+        unsafe { protect(start, end - start, access) }
+    }
+
+    /// Gives all accepted pages their access. Returns whether that worked.
+    pub(crate) fn catch_up(&self) -> bool {
+        self.settled().is_ok()
+    }
+
+    /// The same if the page of `address` waits for it.
+    pub(crate) fn catch_up_with(&self, address: u64) -> bool {
+        let mut deferred = self.lock();
+        if (deferred.start..deferred.end).contains(&address) {
+            self.make_deferred(&mut deferred).is_ok()
+        } else {
+            true
+        }
+    }
+
+    /// Whether a fault at `address` has gone away: the page has now the access
+    /// that it should have, and that suffices for `wanted`.
+    pub(crate) fn resolve_fault(&self, address: u64, wanted: i32) -> bool {
+        let allowed = self
+            .epcm
+            .get(address)
+            .is_some_and(|entry| access(entry, self.mode) & wanted == wanted);
+        allowed && self.catch_up_with(address)
     }
 
     /// `SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS`: pages keep at most `permissions`
@@ -108,7 +168,7 @@ impl EmulatedEnclave {
     /// # Errors
     /// [`EdmmError`].
     pub fn remove(&self, start: u64, len: u64) -> Result<(), EdmmError> {
-        let _lock = self.lock();
+        let _lock = self.settled()?;
         for address in self.pages(start, len)? {
             let entry = self
                 .epcm
@@ -149,7 +209,7 @@ impl EmulatedEnclave {
         len: u64,
         rule: impl Fn(Entry) -> Option<Entry>,
     ) -> Result<(), EdmmError> {
-        let _lock = self.lock();
+        let _lock = self.settled()?;
         let mut run = Run::new(self);
         for address in self.pages(start, len)? {
             let Some(old) = self.epcm.get(address) else {
@@ -170,7 +230,7 @@ impl EmulatedEnclave {
     /// EACCEPT. `Ok` holds the value for RAX.
     pub(crate) fn accept(&self, secinfo: &SecInfo, address: u64) -> Result<u64, Fault> {
         self.check_accept_operands(secinfo, address)?;
-        let _lock = self.lock();
+        let mut deferred = self.lock();
         let entry = self.existing_or_augmented(address);
         if entry.secinfo() != *secinfo {
             return Ok(error::PAGE_ATTRIBUTES_MISMATCH);
@@ -185,6 +245,22 @@ impl EmulatedEnclave {
             flags: entry.flags - waiting,
             ..entry
         };
+        if access(entry, self.mode) == access(new, self.mode) {
+            self.epcm.set(address, Some(new));
+            return Ok(error::SUCCESS);
+        }
+        let continues = deferred.end == address;
+        if !continues {
+            self.make_deferred(&mut deferred)
+                .map_err(|error| machine_check(&error))?;
+        }
+        let end = address + PAGE;
+        if self.mode == Mode::Fast && !new.exact && continues {
+            deferred.end = end;
+            self.epcm.set(address, Some(new));
+            return Ok(error::SUCCESS);
+        }
+        *deferred = Deferred { start: end, end };
         self.settle(address, new)
     }
 
@@ -208,7 +284,7 @@ impl EmulatedEnclave {
         if !self.epcm.get(source).is_some_and(readable) {
             return Err(Fault::page(source, false));
         }
-        let _lock = self.lock();
+        let _lock = self.settled().map_err(|_| Fault::page(address, true))?;
         if self.existing_or_augmented(address).flags != fresh {
             return Ok(error::PAGE_ATTRIBUTES_MISMATCH);
         }
@@ -233,7 +309,7 @@ impl EmulatedEnclave {
             return Err(Fault::general_protection());
         }
         self.check_page(address)?;
-        let _lock = self.lock();
+        let _lock = self.settled().map_err(|_| Fault::page(address, true))?;
         let entry = self
             .epcm
             .get(address)

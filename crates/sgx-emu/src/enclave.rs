@@ -20,6 +20,7 @@ use sgx::tcs::Tcs;
 use thiserror::Error;
 
 use crate::Mode;
+use crate::edmm::Deferred;
 use crate::epcm::{Entry, Epcm};
 use crate::keys::KeySource;
 use crate::memory::{LOWEST, Mapping, NONE, READ_WRITE, discard, machine, protect};
@@ -346,7 +347,7 @@ impl Builder {
             secs: self.secs,
             range: self.range,
             epcm: self.epcm,
-            changes: Mutex::new(()),
+            changes: Mutex::new(Deferred::default()),
             threads: self.threads,
             gate,
             keys,
@@ -471,7 +472,7 @@ pub struct EmulatedEnclave {
     range: Mapping,
     pub(crate) epcm: Epcm,
     /// Held while EPCM entries and page access change together.
-    pub(crate) changes: Mutex<()>,
+    pub(crate) changes: Mutex<Deferred>,
     pub(crate) threads: HashMap<u64, Arc<Thread>>,
     pub(crate) gate: u64,
     pub(crate) keys: Arc<dyn KeySource>,
@@ -516,7 +517,7 @@ impl EmulatedEnclave {
     #[must_use]
     pub fn peek(&self, address: u64) -> Option<u8> {
         let entry = self.epcm.get(address)?;
-        if access(entry, self.mode) & libc::PROT_READ == 0 {
+        if access(entry, self.mode) & libc::PROT_READ == 0 || !self.catch_up() {
             return None;
         }
         // SAFETY: a readable page of this enclave.

@@ -145,6 +145,7 @@ fn check(
         .epcm
         .get(address)
         .is_some_and(|entry| entry.allows(wanted))
+        && enclave.catch_up_with(address)
     {
         Ok(())
     } else {

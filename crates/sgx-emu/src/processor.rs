@@ -241,6 +241,7 @@ impl Processor {
             .epcm
             .get(ssa)
             .is_some_and(|entry| entry.allows(usable))
+            && self.enclave.catch_up_with(ssa)
     }
 
     fn outcome(&self, values: switch::Values) -> Outcome {

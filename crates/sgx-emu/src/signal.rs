@@ -192,6 +192,9 @@ fn inside(at: &mut Interrupted<'_>, signal: i32, code: i32) -> bool {
         vector::BP => exception(at, vector::BP, rip - 1),
         vector::PF => {
             let address = at.get(libc::REG_CR2);
+            if signal == libc::SIGSEGV && at.enclave.resolve_fault(address, wanted_access(at)) {
+                return false;
+            }
             let error = page_fault_code(at, address);
             let registers = at.registers();
             let rflags = at.get(libc::REG_EFL);
@@ -250,6 +253,20 @@ fn debug(at: &mut Interrupted<'_>, rip: u64) -> bool {
     true
 }
 
+/// The access that the faulting instruction wanted, as `mprotect` names it.
+fn wanted_access(at: &Interrupted<'_>) -> i32 {
+    const WRITE: u64 = 1 << 1;
+    const FETCH: u64 = 1 << 4;
+    let code = at.get(libc::REG_ERR);
+    if code & FETCH != 0 {
+        libc::PROT_EXEC
+    } else if code & WRITE != 0 {
+        libc::PROT_WRITE
+    } else {
+        libc::PROT_READ
+    }
+}
+
 /// The error code that silicon would give: pages of ELRANGE are always mapped
 /// by the driver, so the EPCM refuses.
 fn page_fault_code(at: &Interrupted<'_>, address: u64) -> u32 {
@@ -297,7 +314,8 @@ fn is_illegal_in_enclaves(at: &Interrupted<'_>, rip: u64) -> bool {
     false
 }
 
-/// An exception in host code. Returns whether the host's FS and GS stay.
+/// An exception in host code, among them the first touch of pages whose access
+/// was deferred. Returns whether the host's FS and GS stay.
 fn outside(at: &mut Interrupted<'_>, signal: i32, sent: bool) -> bool {
     let rip = at.rip();
     if sent {
@@ -312,7 +330,14 @@ fn outside(at: &mut Interrupted<'_>, signal: i32, sent: bool) -> bool {
         // Single-stepping through the trampoline's last instructions.
         return false;
     }
-    if u64::from(vector::GP) == at.get(libc::REG_TRAPNO) && host_cpuid(at) {
+    if at.get(libc::REG_TRAPNO) == u64::from(vector::PF)
+        && at
+            .enclave
+            .resolve_fault(at.get(libc::REG_CR2), wanted_access(at))
+    {
+        return false;
+    }
+    if at.get(libc::REG_TRAPNO) == u64::from(vector::GP) && host_cpuid(at) {
         return false;
     }
     // A defect of the host program: let it happen again with the default action.

@@ -92,7 +92,8 @@ impl Interrupted<'_> {
             .enclave
             .epcm
             .get(frame)
-            .is_some_and(|entry| entry.allows(PageFlags::R | PageFlags::W));
+            .is_some_and(|entry| entry.allows(PageFlags::R | PageFlags::W))
+            && self.enclave.catch_up_with(frame);
         if self.block.cssa >= self.block.nssa || !writable {
             stop("an exception found no usable SSA frame");
         }
