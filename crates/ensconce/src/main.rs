@@ -36,6 +36,8 @@ struct Cli {
 /// One variant per file of the same name.
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(hide = true)]
+    CleanUp(run::CleanUp),
     Convert(Box<args::Convert>),
     Dev(dev::Dev),
     Doctor(doctor::Doctor),
@@ -47,6 +49,7 @@ enum Command {
 impl Command {
     fn execute(self) -> Result<ExitCode, Failure> {
         match self {
+            Self::CleanUp(options) => run::clean_up(&options),
             Self::Convert(options) => convert::convert(*options).map(|()| ExitCode::SUCCESS),
             Self::Enclave(options) => enclave::enclave(&options),
             Self::Dev(options) => dev::dev(&options),

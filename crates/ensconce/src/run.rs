@@ -2,14 +2,16 @@
 //! `ensconce run`: unpacks a converted image below a private directory and
 //! starts its launcher there, without root and without a container.
 
+mod clean_up;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::Context as _;
 use clap::Args;
 use oci::image::Image;
 use oci::limits::Limits;
@@ -20,6 +22,11 @@ use oci::unpack::unpack_below;
 
 use crate::exit::{Class, Classify as _, Failure};
 use crate::libexec::Libexec;
+
+pub(crate) use clean_up::{CleanUp, clean_up};
+
+/// How private directories are named.
+const PREFIX: &str = "ensconce-run-";
 
 /// Run a converted image without a container
 ///
@@ -39,18 +46,16 @@ pub(crate) struct Run {
     arguments: Vec<OsString>,
 }
 
-/// Runs the image and gives the program's exit code.
+/// Runs the image; returns only if that fails.
 pub(crate) fn run(options: &Run) -> Result<ExitCode, Failure> {
-    let temp = tempfile::Builder::new()
-        .prefix("ensconce-run-")
-        .tempdir()
-        .class(Class::Internal, "Cannot make a private directory")?;
+    let temp = private_directory()?;
+    let temp = temp.as_path();
     let limits = Limits::default();
-    let image = Image::open(&options.image, &limits, temp.path()).class(
+    let image = Image::open(&options.image, &limits, temp).class(
         Class::NativeImage,
         format!("Cannot open '{}'", options.image),
     )?;
-    let view = RootView::open(&image, &limits, temp.path()).class(
+    let view = RootView::open(&image, &limits, temp).class(
         Class::NativeImage,
         format!("Cannot read '{}'", options.image),
     )?;
@@ -65,7 +70,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Failure> {
             ),
         ));
     }
-    let root = temp.path().join("root");
+    let root = temp.join("root");
     DirBuilder::new()
         .mode(0o700)
         .create(&root)
@@ -74,19 +79,27 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Failure> {
     unpack_below(&root_fd, &view).class(Class::NativeImage, "Cannot unpack the image")?;
     drop(view);
 
+    // The launcher takes this process's place: signals, exit code and
+    // standard streams are then its own.
     let mut command = launcher(options, &image, &root_fd)?;
-    let status = command.status().with_context(|| {
+    let error = command.exec();
+    Err(error).class(
+        Class::Internal,
         format!(
-            "while starting {}",
+            "Cannot start '{}'",
             Path::new(command.get_program()).display()
-        )
-    })?;
-    // The launcher ends with the program's code, or by its signal.
-    let code = std::os::unix::process::ExitStatusExt::signal(&status)
-        .map_or_else(|| status.code(), |signal| Some(128 + signal));
-    Ok(ExitCode::from(
-        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
-    ))
+        ),
+    )
+}
+
+/// A directory that is removed when this process, whatever it becomes, ends.
+fn private_directory() -> Result<PathBuf, Failure> {
+    let temp = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .tempdir()
+        .class(Class::Internal, "Cannot make a private directory")?;
+    clean_up::start(temp.path())?;
+    Ok(temp.keep())
 }
 
 fn launcher(options: &Run, image: &Image, root: &File) -> Result<Command, Failure> {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use enclave_abi::manifest::{Dlopen, Manifest, Region, RegionClass, StartMode};
-use enclave_image::plan::{Image, plan};
+use enclave_image::plan::{Image, PlanError, plan};
 use enclave_image::sign::{Identity, Signer};
 use shieldfs::region::{Class as Protection, Regions};
 
@@ -78,10 +78,13 @@ pub(crate) fn build(
         cas_pin,
         standalone: None,
     };
-    let image = plan(kernel, &manifest, &startup.list, is_debug).class(
-        Class::Usage,
-        "The enclave cannot be built with these options",
-    )?;
+    let image = match plan(kernel, &manifest, &startup.list, is_debug) {
+        Err(error @ (PlanError::OutOfBounds { .. } | PlanError::NeedsDebug { .. })) => {
+            let doing = "The enclave cannot be built with these options";
+            return Err(error).class(Class::Usage, doing);
+        }
+        other => other.class(Class::Internal, "The enclave cannot be built")?,
+    };
     let identity = Identity::new(0, 0).class(Class::Signing, "Product identity")?;
     let signature = signer
         .sign(image.mrenclave, is_debug, &identity)

@@ -5,4 +5,5 @@ mod convert;
 mod native;
 mod protection;
 mod refusals;
+mod run;
 mod tool;

@@ -202,7 +202,7 @@ fn startup_list_and_fspf_hold_the_same_digests() {
             Storage::Authenticated,
             "needed before any key"
         );
-        let hashes = startup.chunks.iter().map(|hash| (*hash).into()).collect();
+        let hashes = startup.chunks.clone();
         let chunks = shieldfs::digest::ChunkList::new(startup.size, startup.chunk_size, hashes)
             .expect("list");
         assert_eq!(content.digest(), &chunks.digest());
