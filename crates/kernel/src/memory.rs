@@ -10,7 +10,7 @@ pub mod fault;
 pub mod pages;
 pub mod sites;
 
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::errno::Errno;
 use crate::host::Machine;
@@ -18,11 +18,10 @@ use crate::machine::once::Once;
 use crate::sync::Lock;
 use crate::vfs::MapSource;
 use area::{Area, Label, Map};
-use pages::{PAGE, PRESENT, Pages, Prot, STALE, Table};
+use pages::{PAGE, PRESENT, Pages, Prot, Table};
 
-/// Stale pages kept for reuse before they go back to the host.
-const STALE_MAX: usize = 4096;
-/// Ranges of at least this many bytes go back to the host when unmapped.
+/// Ranges of at least this many bytes go back to the host when they are no
+/// longer needed but still mapped; smaller ones are zeroed in place.
 const TRIM_AT_ONCE: u64 = 512 << 10;
 
 static MEMORY: Once<Memory> = Once::new();
@@ -88,7 +87,6 @@ pub struct Memory {
     /// Most pages that may be committed.
     budget: u64,
     committed: AtomicU64,
-    stale: AtomicUsize,
     stubs: Lock<sites::Stubs>,
 }
 
@@ -113,7 +111,6 @@ impl Memory {
             end,
             budget: heap / PAGE,
             committed: AtomicU64::new(0),
-            stale: AtomicUsize::new(0),
             stubs: Lock::new(sites::Stubs::new(entry)),
         }
     }
@@ -160,7 +157,7 @@ impl Memory {
     /// Whether the page at `addr` is committed.
     #[must_use]
     pub fn is_present(&self, addr: u64) -> bool {
-        self.table.get(addr) & (PRESENT | STALE) == PRESENT
+        self.table.get(addr) & PRESENT != 0
     }
 
     /// A page-aligned range inside the programs' addresses.
@@ -217,8 +214,6 @@ impl Memory {
                 .or_else(|| map.free_below(self.start, self.end, len))
                 .ok_or(Errno::ENOMEM)?
         };
-        let reuse = request.file.is_none() && request.prot == Prot::R | Prot::W;
-        self.refresh(start, start + len, reuse);
         map.insert(Area {
             start,
             end: start + len,
@@ -273,50 +268,19 @@ impl Memory {
         }
     }
 
-    /// Pages of `start..end` lose their content: large runs go back to the host,
-    /// small ones wait for their next use.
+    /// Gives the pages of `start..end` back to the host. Keeping them for reuse
+    /// would leave them usable for a program that has unmapped them.
     fn drop_pages(&self, start: u64, end: u64) {
         let mut at = start;
         while at < end {
-            let run = self
-                .table
-                .run(at, end, |state| state & (PRESENT | STALE) == PRESENT);
+            let run = self.table.run(at, end, |state| state & PRESENT != 0);
             if run == at {
-                at += PAGE;
-                continue;
-            }
-            if run - at >= TRIM_AT_ONCE {
-                self.trim(at, run);
-            } else {
-                let mut page = at;
-                while page < run {
-                    self.table
-                        .set(page, page + PAGE, self.table.get(page) | STALE);
-                    page += PAGE;
-                }
-                self.stale
-                    .fetch_add(((run - at) / PAGE) as usize, Ordering::Relaxed);
-            }
-            at = run;
-        }
-        if self.stale.load(Ordering::Relaxed) > STALE_MAX {
-            self.reclaim();
-        }
-    }
-
-    /// Gives every stale page back to the host.
-    fn reclaim(&self) {
-        let mut at = self.start;
-        while at < self.end {
-            let run = self.table.run(at, self.end, |state| state & STALE != 0);
-            if run == at {
-                at += PAGE;
+                at = self.table.run(at, end, |state| state & PRESENT == 0);
                 continue;
             }
             self.trim(at, run);
             at = run;
         }
-        self.stale.store(0, Ordering::Relaxed);
     }
 
     fn trim(&self, start: u64, end: u64) {
@@ -326,49 +290,13 @@ impl Memory {
         self.committed.fetch_sub(pages, Ordering::Relaxed);
     }
 
-    /// Stale pages of a range that is about to be mapped. Ordinary anonymous
-    /// memory reuses them zeroed; anything else starts from nothing.
-    fn refresh(&self, start: u64, end: u64, reuse: bool) {
-        let plain = PRESENT | STALE | (Prot::R | Prot::W).bits();
-        let mut at = start;
-        while at < end {
-            let run = self.table.run(at, end, |state| state & STALE != 0);
-            if run == at {
-                at += PAGE;
-                continue;
-            }
-            let same = self.table.run(at, run, |state| state == plain);
-            let upto = if reuse && same > at {
-                self.pages.zero(at, (same - at) / PAGE);
-                self.table.set(at, same, plain & !STALE);
-                same
-            } else {
-                let other = self.table.run(at, run, |state| !reuse || state != plain);
-                self.trim(at, other);
-                other
-            };
-            let pages = ((upto - at) / PAGE) as usize;
-            let _ = self
-                .stale
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-                    Some(count.saturating_sub(pages))
-                });
-            at = upto;
-        }
-    }
-
-    /// Counts pages against the heap; tries to make room once.
+    /// Counts pages against the heap.
     fn charge(&self, pages: u64) -> Result<(), Errno> {
-        for attempt in 0..2 {
-            let before = self.committed.fetch_add(pages, Ordering::Relaxed);
-            if before + pages <= self.budget {
-                return Ok(());
-            }
-            self.committed.fetch_sub(pages, Ordering::Relaxed);
-            if attempt == 0 {
-                self.reclaim();
-            }
+        let before = self.committed.fetch_add(pages, Ordering::Relaxed);
+        if before + pages <= self.budget {
+            return Ok(());
         }
+        self.committed.fetch_sub(pages, Ordering::Relaxed);
         Err(Errno::ENOMEM)
     }
 
@@ -394,7 +322,7 @@ impl Memory {
         let mut at = addr & !(PAGE - 1);
         while at < end {
             let state = self.table.get(at);
-            if state & (wanted | STALE) != wanted {
+            if state & wanted != wanted {
                 let access = if write { Prot::W } else { Prot::R };
                 match self.fault(machine, at, access) {
                     fault::Outcome::Resolved => {}

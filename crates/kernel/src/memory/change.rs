@@ -2,7 +2,7 @@
 //! mprotect, madvise, mremap.
 
 use super::area::{Area, Map};
-use super::pages::{PAGE, PRESENT, Prot, STALE};
+use super::pages::{PAGE, PRESENT, Prot};
 use super::{Memory, TRIM_AT_ONCE};
 use crate::errno::Errno;
 use crate::host::Machine;
@@ -71,7 +71,7 @@ impl Memory {
         while at < end {
             let state = self.table.get(at);
             let run = self.table.run(at, end, |other| other == state);
-            if state & (PRESENT | STALE) == PRESENT {
+            if state & PRESENT != 0 {
                 self.settle(at, run, Prot::from_bits_truncate(state), prot);
             }
             at = run;
@@ -206,11 +206,6 @@ impl Memory {
             }
             let new_end = start.checked_add(new_len).ok_or(Errno::EINVAL)?;
             if area.end == old_end && new_end <= self.end && map.is_free(old_end, new_end) {
-                self.refresh(
-                    old_end,
-                    new_end,
-                    area.file.is_none() && area.prot == Prot::R | Prot::W,
-                );
                 let mut tail = area.clone();
                 tail.start = old_end;
                 tail.end = new_end;
@@ -241,7 +236,6 @@ impl Memory {
             map.free_below(self.start, self.end, new_len)
                 .ok_or(Errno::ENOMEM)?
         };
-        self.refresh(target, target + new_len, false);
         let mut moved = area.clone();
         moved.start = target;
         moved.end = target + new_len;
@@ -268,7 +262,7 @@ impl Memory {
             let state = self.table.get(source);
             let run = self.table.run(source, limit, |other| other == state);
             let pages = (run - source) / PAGE;
-            if state & (PRESENT | STALE) == PRESENT {
+            if state & PRESENT != 0 {
                 let have = Prot::from_bits_truncate(state);
                 if !have.contains(Prot::R) {
                     self.settle(source, run, have, have | Prot::R);

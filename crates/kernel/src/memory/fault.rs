@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::Memory;
 use super::area::Area;
-use super::pages::{PAGE, PRESENT, Prot, STALE};
+use super::pages::{PAGE, PRESENT, Prot};
 use crate::errno::Errno;
 use crate::host::Machine;
 
@@ -47,7 +47,7 @@ impl Memory {
             if !area.prot.contains(access) {
                 return Outcome::Forbidden;
             }
-            if self.table.get(page) & (PRESENT | STALE) == PRESENT {
+            if self.table.get(page) & PRESENT != 0 {
                 return Outcome::Spurious;
             }
             let (start, end) = self.window(area, page);

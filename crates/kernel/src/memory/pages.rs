@@ -48,8 +48,6 @@ pub struct Table {
 
 /// A page is part of the enclave.
 pub const PRESENT: u8 = 8;
-/// A present page that no mapping owns: it must be zeroed before its next use.
-pub const STALE: u8 = 16;
 
 impl core::fmt::Debug for Table {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -212,7 +212,6 @@ impl Memory {
             label: Label::Stubs,
             wipe_on_fork: false,
         });
-        self.refresh(at, at + POOL, false);
         stubs.pools.push(Pool {
             owner: area.owner,
             start: at,
