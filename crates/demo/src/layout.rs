@@ -57,6 +57,8 @@ impl LayerFile {
             });
             header.set_mode(mode);
             header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
             let content = content.unwrap_or_default();
             header.set_size(content.len() as u64);
             tar.append_data(&mut header, path, content)
