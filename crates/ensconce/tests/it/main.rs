@@ -7,3 +7,4 @@ mod protection;
 mod refusals;
 mod run;
 mod tool;
+mod upload;
