@@ -29,6 +29,7 @@ pub mod namespace;
 pub mod opened;
 pub mod path;
 pub mod pipe;
+pub mod poll;
 pub mod readiness;
 pub mod record_lock;
 pub(crate) mod ring;
@@ -164,4 +165,16 @@ impl ProcessFiles {
 pub fn open(cx: &Context<'_>, path: &[u8], flags: OpenFlags) -> Result<Arc<OpenFile>, Errno> {
     let files = &cx.process().files;
     files.namespace().open(cx, &files.cwd(), path, flags, 0)
+}
+
+/// Bytes that files in enclave memory may hold together.
+const MEMORY_LIMIT: u64 = 128 << 20;
+
+static MEMORY: Lock<Option<Arc<memfs::Quota>>> = Lock::new(None);
+
+/// The room that all files in enclave memory share.
+#[must_use]
+pub fn memory_quota() -> Arc<memfs::Quota> {
+    let mut slot = MEMORY.lock();
+    Arc::clone(slot.get_or_insert_with(|| memfs::Quota::new(MEMORY_LIMIT)))
 }

@@ -58,6 +58,8 @@ pub enum Class<'a> {
     Timer(&'a super::timer::Timer),
     /// One end of a pipe inside.
     Pipe(&'a super::pipe::Pipe),
+    /// A signalfd.
+    Signals(&'a crate::signal::fd::SignalFile),
 }
 
 /// A file of any kind; what a kind cannot do keeps the default answer.

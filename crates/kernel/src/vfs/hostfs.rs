@@ -143,10 +143,14 @@ impl FileSystem for HostFs {
         mode: u32,
     ) -> Result<Opened, Errno> {
         let wanted = flags | OpenFlags::NO_FOLLOW | OpenFlags::CLOEXEC | OpenFlags::NO_CTTY;
+        let unnamed = OpenFlags::TEMPORARY | OpenFlags::DIRECTORY;
+        let creates = flags.contains(OpenFlags::CREATE) || flags.contains(unnamed);
+        // openat2 refuses a mode for a file that is not created.
+        let mode = if creates { mode & 0o7777 } else { 0 };
         let words = &mut [
             Word::In(path),
             Word::Value(wanted.bits().into()),
-            Word::Value((mode & 0o7777).into()),
+            Word::Value(mode.into()),
         ];
         let handle = HostHandle::from_result(cx.machine, cx.host(Op::Open, words)?)?;
         let stat = handle.stat(cx)?;

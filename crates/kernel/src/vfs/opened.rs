@@ -13,6 +13,8 @@ use crate::sync::Lock;
 use crate::vfs::buffer::{Sink, Source};
 use crate::vfs::file::{File, Record};
 use crate::vfs::flags::OpenFlags;
+use crate::vfs::map::MapSource;
+use crate::vfs::stat::FileType;
 use crate::vfs::turn::Turn;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -95,15 +97,6 @@ impl OpenFile {
             listing: Lock::new(None),
             machine,
         })
-    }
-
-    /// The file as a memory mapping sees it.
-    ///
-    /// # Errors
-    /// `EACCES` without the right to read, `ENODEV` for files without bytes.
-    pub fn map_source(&self, cx: &Context<'_>) -> Result<crate::vfs::MapSource, Errno> {
-        self.readable().map_err(|_| Errno::EACCES)?;
-        self.file.map_source(cx)
     }
 
     /// A number no other description of this enclave ever has.
@@ -273,7 +266,7 @@ impl OpenFile {
         let listing = match known {
             Some(listing) => listing,
             None => {
-                let listing = Arc::new(self.file.list(cx)?);
+                let listing = Arc::new(self.list(cx)?);
                 *self.listing.lock() = Some(Arc::clone(&listing));
                 listing
             }
@@ -287,6 +280,33 @@ impl OpenFile {
             position.at = next;
         }
         Ok(())
+    }
+
+    /// All names of the directory, its own and its parent's first.
+    fn list(&self, cx: &Context<'_>) -> Result<Vec<Record>, Errno> {
+        let inode = self.file.stat(cx)?.inode;
+        let dot = |name: &[u8]| Record {
+            name: name.to_vec(),
+            inode,
+            kind: FileType::Directory,
+        };
+        let mut all = self.file.list(cx)?;
+        all.splice(0..0, [dot(b"."), dot(b"..")]);
+        Ok(all)
+    }
+
+    /// The file as memory mappings see it.
+    ///
+    /// # Errors
+    /// `EACCES` if not open for reading, `ENODEV` if it cannot be mapped.
+    pub fn map_source(&self, cx: &Context<'_>) -> Result<MapSource, Errno> {
+        if self.flags().contains(OpenFlags::PATH) {
+            return Err(Errno::EBADF);
+        }
+        if !self.flags().can_read() {
+            return Err(Errno::EACCES);
+        }
+        self.file.map_source(cx)
     }
 
     fn settle(&self, cx: &Context<'_>, position: &mut Position) -> Result<(), Errno> {

@@ -46,6 +46,7 @@ fn list(bench: &Bench, path: &str) -> Vec<String> {
             true
         })
         .unwrap();
+    assert_eq!(names.drain(..2).collect::<Vec<_>>(), [".", ".."]);
     names.sort();
     names
 }
