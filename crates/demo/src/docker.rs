@@ -48,8 +48,11 @@ impl Docker {
     pub fn start(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("while making {}", dir.display()))?;
         let path = |name: &str| dir.join(name).display().to_string();
-        let mut command = Command::new("unshare");
+        // If this program is killed, so is the first of the namespaces'
+        // processes, and with it all others.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig=KILL", "unshare"])
             .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["sh", "-c", START, "sh", "dockerd"])
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])

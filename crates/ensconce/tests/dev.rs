@@ -88,6 +88,19 @@ impl Desk {
         let dir = self.path("").display().to_string();
         let dir = dir.trim_end_matches('/');
         let mut text = text.replace(dir, "[DIR]");
+        // Users other than root are told to run containers as themselves.
+        let (notice, user) = (
+            "only root reaches the socket; for a container that runs as user 1000: ensconce dev up \
+             --dir=[DIR] --allow-user 1000",
+            rustix::process::geteuid().as_raw(),
+        );
+        text = text.replace(
+            &format!(
+                "only this user reaches the socket; let containers run as the same one: docker run \
+                 --user={user}"
+            ),
+            notice,
+        );
         for (variable, value) in self.variables() {
             text = text.replace(&value, variable);
         }
@@ -334,14 +347,14 @@ fn letting_others_in_is_loud_each_time() {
     let closed = desk.dev(&["up", "--socket-mode=0660"]).succeeded();
     assert!(!closed.err.contains("INSECURE"), "{}", closed.err);
 
-    let given = desk.dev(&["up", "--allow-user=1000"]);
+    let given = desk.dev(&["up", "--allow-user=12345"]);
     let socket = desk.path("run/las.sock");
     if rustix::process::geteuid().is_root() {
         let given = given.succeeded();
-        assert!(given.err.contains("INSECURE: user 1000"), "{}", given.err);
-        assert_eq!(fs::metadata(&socket).expect("socket").uid(), 1000);
+        assert!(given.err.contains("INSECURE: user 12345"), "{}", given.err);
+        assert_eq!(fs::metadata(&socket).expect("socket").uid(), 12345);
         let again = desk.dev(&["up"]).succeeded();
-        assert!(again.err.contains("INSECURE: user 1000"), "{}", again.err);
+        assert!(again.err.contains("INSECURE: user 12345"), "{}", again.err);
     } else {
         assert_eq!(given.code, Some(2), "{}", given.err);
         assert!(given.err.contains("Only root"), "{}", given.err);

@@ -46,11 +46,20 @@ pub(super) fn up(place: &Place, options: &Up) -> Result<(), Failure> {
     let has_wide_socket = warn_of_wide_socket(place, console);
     print!("{}", instructions(place, &cas, &anchor));
     if !has_wide_socket {
-        console.notice(format!(
-            "only this user reaches the socket; for a container that runs as user 1000: ensconce \
-             dev up{} --allow-user 1000",
-            place.option()
-        ));
+        let user = rustix::process::geteuid();
+        console.notice(if user.is_root() {
+            format!(
+                "only root reaches the socket; for a container that runs as user 1000: ensconce \
+                 dev up{} --allow-user 1000",
+                place.option()
+            )
+        } else {
+            format!(
+                "only this user reaches the socket; let containers run as the same one: docker \
+                 run --user={}",
+                user.as_raw()
+            )
+        });
     }
     Ok(())
 }
