@@ -97,3 +97,29 @@ fn flag_and_report_exclude_each_other() {
         Some(2)
     );
 }
+
+#[test]
+fn the_built_launcher_answers_for_processor_and_kernel() {
+    let Some(dist) = std::env::var_os("ENSCONCE_DIST") else {
+        let problem = "ENSCONCE_DIST is not set; `make test` sets it";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{problem}");
+        eprintln!("skipped: {problem}");
+        return;
+    };
+    let report = ensconce(&Path::new(&dist).join("bin/ensconce"))
+        .args(["doctor", "--report=json"])
+        .output()
+        .expect("ensconce starts");
+    let json: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    let outcome = |name: &str| {
+        let checks = json["checks"].as_array().expect("checks");
+        let check = checks.iter().find(|check| check["name"] == name);
+        check.map_or(Value::Null, |check| check["outcome"].clone())
+    };
+    assert_eq!(outcome("parts of images"), "ok", "{json}");
+    // The other tests run enclaves on this machine, so it must be able to.
+    for needed in ["syscall dispatch", "enclave range", "processor"] {
+        assert_eq!(outcome(needed), "ok", "{needed}: {json}");
+    }
+    assert_ne!(outcome("CPUID faulting"), Value::Null, "{json}");
+}

@@ -115,3 +115,46 @@ pub(super) fn checks(sgx: &Sgx) -> Vec<Check> {
     };
     vec![device, platform]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sgx(device: Option<&'static str>, las: Result<LasAnswer, String>) -> Sgx {
+        Sgx {
+            device,
+            old_device: None,
+            socket: "/run/user/7/ensconce/las.sock".into(),
+            las,
+        }
+    }
+
+    fn emulated() -> LasAnswer {
+        LasAnswer {
+            is_emulated: true,
+            anchor: "ab".repeat(32),
+        }
+    }
+
+    #[test]
+    fn silicon_wins_over_emulation_and_without_both_there_is_no_flag() {
+        let none = || Err("nobody".to_owned());
+        let device = Some("/dev/sgx_enclave");
+        assert_eq!(
+            sgx(device, Ok(emulated())).flag().as_deref(),
+            Some("--device=/dev/sgx_enclave")
+        );
+        assert_eq!(
+            sgx(None, Ok(emulated())).flag().as_deref(),
+            Some("-v /run/user/7/ensconce:/run/ensconce")
+        );
+        assert_eq!(sgx(None, none()).flag(), None);
+        assert_eq!(print_flag(&sgx(None, none())), ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn emulation_says_so() {
+        let checks = checks(&sgx(None, Ok(emulated())));
+        assert!(checks.iter().any(|check| check.found.contains("EMULATED")));
+    }
+}
