@@ -9,6 +9,8 @@ pub mod change;
 pub mod fault;
 pub mod pages;
 pub mod sites;
+#[cfg(test)]
+mod tests;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -47,6 +47,8 @@ pub struct Process {
     pub actions: Lock<Actions>,
     /// Signals for any of its threads.
     pub pending: Queue,
+    /// Threads waiting for any signal, by signalfd.
+    pub arrivals: WaitQueue,
     /// Its threads that have not ended.
     pub tasks: Lock<Vec<Arc<Task>>>,
     /// How it ended, as wait4 tells.
@@ -126,6 +128,7 @@ impl Process {
             brk: Lock::new(Break::default()),
             actions: Lock::new(Actions::default()),
             pending: Queue::default(),
+            arrivals: WaitQueue::new(),
             tasks: Lock::new(Vec::new()),
             ended: Lock::new(None),
             end: WaitQueue::new(),
@@ -162,6 +165,8 @@ pub struct Task {
     pub pending: Queue,
     /// Blocked signals (bit n-1 = signal n).
     pub mask: AtomicU64,
+    /// Signals that rt_sigtimedwait waits for although they are blocked.
+    pub awaited: AtomicU64,
     /// The mask to restore after rt_sigsuspend and friends.
     pub saved_mask: Lock<Option<u64>>,
     /// The alternate signal stack.
@@ -186,6 +191,7 @@ impl Task {
             thread: AtomicU32::new(0),
             pending: Queue::default(),
             mask: AtomicU64::new(0),
+            awaited: AtomicU64::new(0),
             saved_mask: Lock::new(None),
             altstack: Lock::new(Altstack::default()),
             clear_tid: AtomicU64::new(0),
@@ -213,7 +219,13 @@ impl Task {
             return true;
         }
         let pending = self.pending.set() | self.process.pending.set();
-        pending & !self.mask.load(Ordering::Acquire) != 0
+        pending & self.open() != 0
+    }
+
+    /// Signals that reach this thread: not blocked, or waited for.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        !self.mask.load(Ordering::Acquire) | self.awaited.load(Ordering::Acquire)
     }
 
     /// Sends a signal of the kernel's making to this thread.

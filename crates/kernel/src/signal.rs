@@ -3,6 +3,7 @@
 //! them (rule S12).
 
 pub mod deliver;
+pub mod fd;
 pub mod frame;
 pub mod send;
 

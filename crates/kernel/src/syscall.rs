@@ -102,6 +102,8 @@ pub fn dispatch(cx: &Context<'_>, number: u64, args: [u64; 6]) -> Result<u64, Er
         nr::KILL => signals::kill(cx, a, b),
         nr::TKILL => signals::tgkill(cx, None, a, b),
         nr::TGKILL => signals::tgkill(cx, Some(a), b, c),
+        nr::SIGNALFD => signals::signalfd(cx, a, b, c, 0),
+        nr::SIGNALFD4 => signals::signalfd(cx, a, b, c, d),
         nr::PAUSE => signals::pause(cx),
 
         nr::FUTEX => crate::sync::futex::call(cx, args),

@@ -214,3 +214,11 @@ pub(crate) fn stage_thread_exit() {
         put(ARGS_OFFSET + rest * 8, 0);
     }
 }
+
+/// How long a thread that waits for a lock gives way, in nanoseconds.
+const PAUSE: u64 = 20_000;
+
+/// Gives way to other host threads for a moment.
+pub(crate) fn pause() {
+    let _ = call(Op::Park, &mut [Word::Value(PAUSE)]);
+}

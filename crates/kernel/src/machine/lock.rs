@@ -108,9 +108,11 @@ fn relax() {
 fn relax() {
     std::thread::yield_now();
 }
+/// The holder may have been interrupted: give its host thread a chance to run.
+/// This may eat a wake token; whoever parks looks at its condition right before.
 #[cfg(all(feature = "image", not(test)))]
 fn relax() {
-    core::hint::spin_loop();
+    super::area::pause();
 }
 
 #[cfg(test)]

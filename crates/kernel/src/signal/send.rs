@@ -11,31 +11,42 @@ use crate::process::{Process, Task};
 
 /// Sends to one thread.
 pub fn to_task(machine: &dyn Machine, task: &Task, info: SigInfo) {
-    let blocked = task.mask.load(Ordering::Acquire) & bit(info.signal) != 0;
-    if !blocked && task.process.actions.lock().ignores(info.signal) {
+    let process = &task.process;
+    if is_lost(process, task.mask.load(Ordering::Acquire), info.signal) {
         return;
     }
     task.pending.push(info);
     if let Some(cpu) = machine.cpu()
-        && !blocked
+        && task.open() & bit(info.signal) != 0
     {
         cpu.attention(task);
     }
+    process.arrivals.wake_all(machine);
 }
 
-/// Sends to a process: to any thread that does not block the signal.
+/// Sends to a process: to a thread that does not block the signal, if there is one.
 pub fn to_process(machine: &dyn Machine, process: &Arc<Process>, info: SigInfo) {
     let tasks = process.tasks.lock().clone();
-    let open = tasks
+    let blocked = tasks
         .iter()
-        .find(|task| task.mask.load(Ordering::Acquire) & bit(info.signal) == 0);
-    if open.is_some() && process.actions.lock().ignores(info.signal) {
+        .fold(!0, |all, task| all & task.mask.load(Ordering::Acquire));
+    if is_lost(process, blocked, info.signal) {
         return;
     }
     process.pending.push(info);
-    if let (Some(task), Some(cpu)) = (open, machine.cpu()) {
+    let chosen = tasks
+        .iter()
+        .find(|task| task.open() & bit(info.signal) != 0);
+    if let (Some(task), Some(cpu)) = (chosen, machine.cpu()) {
         cpu.attention(task);
     }
+    process.arrivals.wake_all(machine);
+}
+
+/// An ignored signal that nobody blocks vanishes at once; a blocked one waits,
+/// because somebody may ask for it or change what it does.
+fn is_lost(process: &Process, blocked: u64, signal: u32) -> bool {
+    blocked & bit(signal) == 0 && process.actions.lock().ignores(signal)
 }
 
 /// A signal that the calling thread has earned at this very instruction. If it

@@ -6,10 +6,13 @@ use core::sync::atomic::Ordering;
 use crate::context::Context;
 use crate::errno::Errno;
 use crate::process;
+use crate::signal::fd::SignalFile;
 use crate::signal::{
     self, Action, Altstack, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, SigInfo, UNBLOCKABLE, bit,
 };
 use crate::sync::Waiter;
+use crate::vfs::file::Class;
+use crate::vfs::{OpenFile, OpenFlags};
 
 /// Bytes of a signal set.
 const SET: u64 = 8;
@@ -185,8 +188,7 @@ pub fn sigtimedwait(
         0 => None,
         at => Some(cx.now().saturating_add(super::time::read_timespec(cx, at)?)),
     };
-    // While we wait, the wanted signals must wake us although they are blocked.
-    let before = cx.task.mask.load(Ordering::Acquire);
+    cx.task.awaited.store(wanted, Ordering::Release);
     let found = loop {
         let found = cx
             .task
@@ -196,19 +198,17 @@ pub fn sigtimedwait(
         if let Some(found) = found {
             break Ok(found);
         }
-        cx.task.mask.store(before & !wanted, Ordering::Release);
         let ended = sleep(cx, deadline);
-        cx.task.mask.store(before, Ordering::Release);
         let waiting = cx.task.pending.set() | cx.process().pending.set();
-        if waiting & wanted != 0 {
-            continue;
+        if waiting & wanted == 0 {
+            break Err(if ended == Errno::ETIMEDOUT {
+                Errno::EAGAIN
+            } else {
+                ended
+            });
         }
-        break Err(if ended == Errno::ETIMEDOUT {
-            Errno::EAGAIN
-        } else {
-            ended
-        });
     };
+    cx.task.awaited.store(0, Ordering::Release);
     let found = found?;
     if info != 0 {
         cx.write(info, &found.to_bytes())?;
@@ -330,4 +330,35 @@ pub fn sigqueueinfo(cx: &Context<'_>, pid: u64, signal: u64, info: u64) -> Resul
     let info = SigInfo::queued(number(signal)?, &cx.read_array::<128>(info)?);
     signal::send::to_process(cx.machine, &process, info);
     Ok(0)
+}
+
+/// SFD_CLOEXEC, SFD_NONBLOCK.
+const SFD_CLOEXEC: u64 = 0o2_000_000;
+const SFD_NONBLOCK: u64 = 0o4000;
+
+/// signalfd4.
+///
+/// # Errors
+/// As in Linux.
+pub fn signalfd(cx: &Context<'_>, fd: u64, set: u64, size: u64, flags: u64) -> Result<u64, Errno> {
+    if size != SET || flags & !(SFD_CLOEXEC | SFD_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let set = cx.read_u64(set)?;
+    let files = &cx.process().files;
+    if fd as i32 != -1 {
+        let open = files.get(fd)?;
+        let Class::Signals(file) = open.file.class() else {
+            return Err(Errno::EINVAL);
+        };
+        file.set(set);
+        return Ok(fd);
+    }
+    let file = alloc::sync::Arc::new(SignalFile::new(cx.process(), set));
+    let mut open = OpenFlags::from_user(0o2);
+    if flags & SFD_NONBLOCK != 0 {
+        open |= OpenFlags::from_user(SFD_NONBLOCK);
+    }
+    let file = OpenFile::new(cx.machine, file, open, b"anon_inode:[signalfd]".to_vec());
+    files.add(file, flags & SFD_CLOEXEC != 0)
 }
