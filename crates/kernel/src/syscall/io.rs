@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Calls on files and sockets.
 
-mod create;
+pub(crate) mod create;
 mod fcntl;
 mod ioctl;
 mod metadata;
 mod names;
 mod open;
-mod socket;
 #[cfg(test)]
 mod tests;
 mod transfer;
-mod vector;
+pub(crate) mod vector;
 mod wait;
 mod xattr;
 
@@ -154,7 +153,7 @@ pub fn dispatch(cx: &Context<'_>, number: u64, args: [u64; 6]) -> Option<Result<
         nr::__NR_epoll_pwait => wait::epoll_pwait(cx, args),
         nr::__NR_epoll_pwait2 => wait::epoll_pwait2(cx, args),
 
-        _ => return socket::dispatch(cx, number, args),
+        _ => return None,
     })
 }
 
@@ -164,7 +163,7 @@ fn file(cx: &Context<'_>, fd: u64) -> Result<Arc<OpenFile>, Errno> {
 }
 
 /// The description behind a descriptor that is more than a name.
-fn usable(cx: &Context<'_>, fd: u64) -> Result<Arc<OpenFile>, Errno> {
+pub(crate) fn usable(cx: &Context<'_>, fd: u64) -> Result<Arc<OpenFile>, Errno> {
     let file = file(cx, fd)?;
     if file.flags().contains(OpenFlags::PATH) {
         return Err(Errno::EBADF);

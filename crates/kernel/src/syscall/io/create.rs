@@ -19,7 +19,7 @@ const CLOEXEC: u64 = OpenFlags::CLOEXEC.bits() as u64;
 const NONBLOCK: u64 = OpenFlags::NONBLOCK.bits() as u64;
 
 /// Opens a nameless file; `flags` may hold CLOEXEC and NONBLOCK.
-pub(super) fn add(
+pub(crate) fn add(
     cx: &Context<'_>,
     file: Arc<dyn File>,
     flags: u64,

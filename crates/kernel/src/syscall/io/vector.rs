@@ -19,13 +19,13 @@ const GATHERED: usize = 64 << 10;
 
 /// A list of a program's buffers.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) slices: Vec<UserSlice>,
-    pub(super) len: usize,
+pub(crate) struct Parts {
+    pub(crate) slices: Vec<UserSlice>,
+    pub(crate) len: usize,
 }
 
 impl Parts {
-    pub(super) fn read(cx: &Context<'_>, addr: u64, count: u64) -> Result<Self, Errno> {
+    pub(crate) fn read(cx: &Context<'_>, addr: u64, count: u64) -> Result<Self, Errno> {
         if count > MAX_PARTS {
             return Err(Errno::EINVAL);
         }
@@ -57,7 +57,7 @@ impl Parts {
     }
 
     /// Copies everything together.
-    pub(super) fn gather(&self, cx: &Context<'_>) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn gather(&self, cx: &Context<'_>) -> Result<Vec<u8>, Errno> {
         let mut bytes = vec![0; self.len];
         let mut at = 0;
         for slice in &self.slices {
@@ -69,7 +69,7 @@ impl Parts {
     }
 
     /// Copies bytes into the buffers, first things first.
-    pub(super) fn scatter(&self, cx: &Context<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn scatter(&self, cx: &Context<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
         for slice in &self.slices {
             let (now, later) = bytes.split_at(slice.len.min(bytes.len()));
             cx.write(slice.addr, now)?;
