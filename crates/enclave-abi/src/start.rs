@@ -83,7 +83,7 @@ impl LogLevel {
 }
 
 /// What the host claims at start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct StartBlock {
     /// `SCONE_CONFIG_ID` without a one-time password.
     pub config_id: String,
@@ -103,6 +103,33 @@ pub struct StartBlock {
     pub env: Vec<Vec<u8>>,
     /// Working directory; only `test` mode listens.
     pub cwd: Vec<u8>,
+}
+
+/// Arguments and variables may carry a user's secrets as well as the factors
+/// do, so only their number is shown.
+impl core::fmt::Debug for StartBlock {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        struct Hidden(bool);
+        impl core::fmt::Debug for Hidden {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(if self.0 { "[none]" } else { "[redacted]" })
+            }
+        }
+        f.debug_struct("StartBlock")
+            .field("config_id", &self.config_id)
+            .field(
+                "one_time_password",
+                &Hidden(self.one_time_password.is_empty()),
+            )
+            .field("cas_addr", &self.cas_addr)
+            .field("las_addr", &self.las_addr)
+            .field("access_token", &Hidden(self.access_token.is_empty()))
+            .field("log", &self.log)
+            .field("argv", &self.argv.len())
+            .field("env", &self.env.len())
+            .field("cwd", &self.cwd.len())
+            .finish()
+    }
 }
 
 impl StartBlock {

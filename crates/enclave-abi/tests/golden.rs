@@ -21,7 +21,7 @@ fn golden(name: &str, content: &str) {
         .join("tests/golden")
         .join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, content).unwrap();
+        std::fs::write(&path, content).expect("golden file is writable");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(
@@ -33,7 +33,7 @@ fn golden(name: &str, content: &str) {
 fn golden_bytes(name: &str, bytes: &[u8]) {
     let mut text = String::new();
     for line in bytes.chunks(32) {
-        writeln!(text, "{}", hex::encode(line)).unwrap();
+        writeln!(text, "{}", hex::encode(line)).expect("strings take everything");
     }
     golden(name, &text);
 }
@@ -230,6 +230,19 @@ fn secrets_are_not_shown() {
         tag: [8; 16],
     };
     assert_eq!(format!("{mount:?}"), "Mount([redacted])");
+    let block = StartBlock {
+        one_time_password: "marker".into(),
+        access_token: "marker".into(),
+        argv: vec![b"marker".to_vec()],
+        env: vec![b"A=marker".to_vec()],
+        ..start_block()
+    };
+    let shown = format!("{block:#?}");
+    assert!(!shown.contains("marker"), "{shown}");
+    // Neither as text nor as numbers.
+    assert!(!format!("{block:?}").contains("109, 97"), "{shown}");
+    assert!(shown.contains("demo/service") && shown.contains("[redacted]"));
+    assert!(format!("{:?}", StartBlock::default()).contains("[none]"));
 }
 
 #[test]
