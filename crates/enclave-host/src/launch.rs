@@ -181,15 +181,16 @@ fn cpuid(options: &Options) -> Result<Cpuid> {
 fn keys(options: &Options, image: &Image) -> Result<Arc<dyn KeySource>> {
     let address = start::las_address(&options.settings);
     let Some(path) = address.strip_prefix("unix:") else {
-        log::warning(format_args!(
-            "no emulated platform behind a unix socket: this run can neither attest nor unseal"
+        log::notice(format_args!(
+            "no emulated platform behind a unix socket: this run can neither attest nor unseal; \
+             mount the platform's socket, see `ensconce doctor --sgx-device`"
         ));
         return Ok(Arc::new(ThrowAway::new()?));
     };
     match LasSocket::connect(Path::new(path)).and_then(keep_socket) {
         Ok(socket) => Ok(Arc::new(socket)),
         Err(error) if image.manifest().start_mode == StartMode::Test => {
-            log::warning(format_args!(
+            log::notice(format_args!(
                 "{path}: {error}; this run can neither attest nor unseal"
             ));
             Ok(Arc::new(ThrowAway::new()?))

@@ -166,10 +166,9 @@ pub fn die_by(signal: i32) -> ! {
     // SAFETY: restores the default disposition.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
     set_blocked(&[signal], false);
-    // SAFETY: asks for this process's id.
-    let pid = unsafe { libc::getpid() };
-    // SAFETY: sends the signal to this process.
-    unsafe { libc::kill(pid, signal) };
+    // To this thread: it must not go on before the signal has had its effect.
+    // SAFETY: sends the signal.
+    unsafe { libc::raise(signal) };
     // Not reached unless the signal's default is harmless or this is PID 1.
     // SAFETY: ends the process without running anything else.
     unsafe { libc::_exit(128 + signal) }

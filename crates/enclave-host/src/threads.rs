@@ -136,6 +136,8 @@ pub struct Running {
     host: Host,
     threads: Vec<Arc<ThreadState>>,
     forwarded: Vec<i32>,
+    /// Signals of threads that ended before they could carry them inside.
+    orphans: AtomicU64,
     this: Weak<Self>,
 }
 
@@ -165,6 +167,7 @@ impl Running {
             host,
             threads,
             forwarded,
+            orphans: AtomicU64::new(0),
             this: Weak::clone(this),
         }))
     }
@@ -224,6 +227,7 @@ impl Running {
         // SAFETY: asks for this thread's id.
         let tid = unsafe { libc::gettid() };
         state.tid.store(tid, Ordering::SeqCst);
+        self.adopt_orphans(state);
         signals::set_blocked(&self.forwarded, false);
         let mut serving = Serving {
             running: self,
@@ -259,14 +263,20 @@ impl Running {
         if left == 0 {
             return;
         }
+        // A thread that starts takes them, unless one that runs does.
+        self.orphans.fetch_or(left, Ordering::SeqCst);
         for other in &self.threads {
             if other.tid.load(Ordering::SeqCst) != 0 {
-                other.pending.fetch_or(left, Ordering::SeqCst);
-                if other.kick() {
-                    return;
-                }
+                self.adopt_orphans(other);
+                other.kick();
+                return;
             }
         }
+    }
+
+    fn adopt_orphans(&self, state: &ThreadState) {
+        let orphans = self.orphans.swap(0, Ordering::SeqCst);
+        state.pending.fetch_or(orphans, Ordering::SeqCst);
     }
 
     fn kick(&self, caller: &ThreadState, index: u64) -> i64 {
@@ -334,6 +344,10 @@ impl Serving<'_> {
                 break first;
             }
         };
+        // The first entry has no room for hints, and no blocking call may be
+        // served while some are due.
+        let early = std::mem::take(&mut self.hints);
+        self.state.pending.fetch_or(early, Ordering::SeqCst);
         loop {
             outcome = match outcome {
                 Outcome::Exit { number, argument } => match Exit::from_number(number) {
