@@ -4,7 +4,7 @@
 //! | offset | length | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `ENSCFSPF` |
-//! | 8 | 4 | version, 1 |
+//! | 8 | 4 | version, 2 (1 had no second word per syscall site) |
 //! | 12 | 2 | hash: 1 = SHA-256 |
 //! | 14 | 2 | cipher: 1 = AES-256-GCM |
 //! | 16 | 2 | key derivation: 1 = HKDF-SHA256 |
@@ -30,7 +30,7 @@ use crate::wire::{Reader, WireError};
 /// Length of the header in bytes.
 pub const HEADER_LEN: usize = 128;
 /// The format version this crate reads and writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"ENSCFSPF";
 const TAG_DOMAIN: &[u8] = b"ensconce-fspf-v1\0";
@@ -207,7 +207,7 @@ mod tests {
             check(&bytes).unwrap_err()
         };
         assert_eq!(with(0, b'X'), HeaderError::Magic);
-        assert_eq!(with(8, 2), HeaderError::Version { found: 2 });
+        assert_eq!(with(8, 1), HeaderError::Version { found: 1 });
         let (what, found) = ("cipher", 9);
         assert_eq!(with(14, 9), HeaderError::Algorithm { what, found });
         assert_eq!(with(19, 1), HeaderError::Reserved);

@@ -251,7 +251,8 @@ impl<B: Backing> Fspf<B> {
         })
     }
 
-    /// File offsets of the syscall instructions of a file; empty if none were recorded.
+    /// Syscall sites of a file, two words each as [`crate::sites`] describes them; empty if none were
+    /// recorded.
     ///
     /// # Errors
     /// [`ReadError`].

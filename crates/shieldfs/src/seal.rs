@@ -376,13 +376,13 @@ impl Sealer {
         }
     }
 
-    /// Records where the syscall instructions of an added file are (file offsets, ascending).
+    /// Records the syscall sites of an added file: pairs of words as [`sites`] describes them.
     ///
     /// # Errors
     /// [`SealError::NoSuchEntry`] or [`SealError::Sites`].
-    pub fn set_sites(&mut self, path: &[u8], offsets: &[u32]) -> Result<(), SealError> {
+    pub fn set_sites(&mut self, path: &[u8], words: &[u32]) -> Result<(), SealError> {
         let text = || PathText::new(path);
-        let encoded = sites::encode(offsets).map_err(|source| SealError::Sites {
+        let encoded = sites::encode(words).map_err(|source| SealError::Sites {
             path: text(),
             source,
         })?;

@@ -42,7 +42,7 @@ fn sealed() -> SealedFspf {
     sealer
         .add_char_device(b"/c", meta, DeviceNumber { major, minor })
         .unwrap();
-    sealer.set_sites(b"/g", &[1, 2, 300]).unwrap();
+    sealer.set_sites(b"/g", &[1, 2, 300, 0]).unwrap();
     let xattrs = Xattrs::from([(b"user.a".to_vec(), vec![3; 5000])]);
     sealer.set_xattrs(b"/g", &xattrs).unwrap();
     sealer.finish().unwrap()

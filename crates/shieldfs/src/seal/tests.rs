@@ -134,7 +134,7 @@ fn golden_tree() -> Sealer {
         .unwrap();
     let xattrs = Xattrs::from([(b"user.long".to_vec(), std::vec![6; 20_000])]);
     sealer.set_xattrs(b"/app/f", &xattrs).unwrap();
-    sealer.set_sites(b"/f", &[1, 200, 70_000]).unwrap();
+    sealer.set_sites(b"/f", &[1, 200, 70_000, 0x0503]).unwrap();
     sealer
 }
 
@@ -176,5 +176,5 @@ fn a_golden_tree_can_be_read() {
     assert_eq!(fspf.xattrs(&entry).unwrap()[&b"user.long"[..]], [6; 20_000]);
     let entry = fspf.lookup(b"/g").unwrap().unwrap();
     assert_eq!(entry.nlink(), 2);
-    assert_eq!(fspf.sites(&entry).unwrap(), [1, 200, 70_000]);
+    assert_eq!(fspf.sites(&entry).unwrap(), [1, 200, 70_000, 0x0503]);
 }

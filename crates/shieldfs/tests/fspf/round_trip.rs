@@ -24,7 +24,7 @@ fn reads_back_every_kind_of_entry() {
     assert_eq!(at(b"/etc/passwd").xattrs[&b"user.k"[..]], b"v");
     assert_eq!(at(b"/etc/empty").content, b"");
     assert_eq!(at(b"/app/secret").content, b"the recipe");
-    assert_eq!(at(b"/app/secret").sites, [3, 9, 4_000_000_000]);
+    assert_eq!(at(b"/app/secret").sites, [3, 0x0300, 4_000_000_000, 5]);
     assert_eq!(at(b"/app/\xff\xfe name").content, [7; 4097]);
     let target = b"../app".to_vec();
     assert_eq!(*at(b"/etc/link").entry.kind(), Kind::Symlink { target });
@@ -177,7 +177,7 @@ fn long_lists_go_to_pages_of_their_own() {
         sealer.add_file(path, meta(), &content, sink).unwrap();
     }
     let xattrs: Xattrs = (0..40_u8).map(|n| (vec![n + 1], vec![n; 900])).collect();
-    let sites: Vec<u32> = (0..30_000).map(|n| n * 140).collect();
+    let sites: Vec<u32> = (0..30_000).flat_map(|n| [n * 140, n % 0x1_0000]).collect();
     sealer.set_xattrs(b"/app/big", &xattrs).unwrap();
     sealer.set_sites(b"/app/big", &sites).unwrap();
     let sealed = sealer.finish().unwrap();

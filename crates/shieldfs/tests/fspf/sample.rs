@@ -80,7 +80,7 @@ pub(crate) fn small() -> Sample {
     let xattrs = Xattrs::from([(b"user.k".to_vec(), b"v".to_vec())]);
     sealer.set_xattrs(b"/etc/passwd", &xattrs).unwrap();
     sealer
-        .set_sites(b"/app/secret", &[3, 9, 4_000_000_000])
+        .set_sites(b"/app/secret", &[3, 0x0300, 4_000_000_000, 5])
         .unwrap();
     let sealed = sealer.finish().unwrap();
     Sample {
