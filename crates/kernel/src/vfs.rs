@@ -6,16 +6,21 @@
 //! | [`namespace`] | file systems by region, walking paths |
 //! | [`hostfs`] | unprotected files of the container |
 //! | [`memfs`] | files in enclave memory |
+//! | [`protected`] | files that an FSPF pins |
 //! | [`startup`] | files bound to MRENCLAVE |
+//! | [`agentfs`], [`attestationfs`] | control files of the agent, REPORTs for programs |
 //! | [`file`], [`opened`], [`table`] | files, open descriptions, descriptors |
 //! | [`pipe`], [`event`], [`timer`], [`epoll`] | files without a name |
 //! | [`record_lock`] | advisory locks |
 
+pub mod agentfs;
+pub mod attestationfs;
 pub(crate) mod bell;
 pub mod boot;
 pub mod buffer;
 pub mod cache;
 pub mod clock;
+pub mod devfs;
 pub mod directory;
 pub mod epoll;
 pub mod event;
@@ -30,12 +35,16 @@ pub mod opened;
 pub mod path;
 pub mod pipe;
 pub mod poll;
+pub mod procfs;
+pub mod protected;
 pub mod readiness;
 pub mod record_lock;
 pub(crate) mod ring;
 pub mod startup;
 pub mod stat;
 pub mod stdio;
+pub(crate) mod synthetic;
+pub mod sysfs;
 pub mod table;
 pub(crate) mod terminal;
 #[cfg(test)]

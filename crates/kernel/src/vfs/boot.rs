@@ -1,20 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The files of new processes.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use enclave_abi::manifest::{ProgramConfig, StartMode};
-use enclave_abi::startup::StartupList;
+use enclave_abi::manifest::{ProgramConfig, RegionClass, StartMode};
+use enclave_abi::start::DIRECTORY;
+use enclave_abi::startup::{Role, StartupList};
 
+use super::agentfs::AgentFs;
+use super::attestationfs::{self, AttestationFs};
+use super::filesystem::FileSystem;
+use super::memfs::Quota;
+use super::stat::FileType;
 use super::{
-    cache::ChunkCache, hostfs::HostFs, namespace::Namespace, startup::StartupFiles, stdio,
+    cache::ChunkCache, hostfs::HostFs, namespace::Namespace, protected, startup::StartupFiles,
+    stdio,
 };
 use crate::context::Context;
 use crate::errno::Errno;
 use crate::process::start::Boot;
+use crate::sync::Lock;
 
 /// Bytes of verified chunks that are kept.
 const CACHE: usize = 8 << 20;
+
+/// The agent's files, while there is an agent.
+static AGENT: Lock<Option<Arc<AgentFs>>> = Lock::new(None);
 
 /// Sets up the files of process 1.
 ///
@@ -23,25 +35,84 @@ const CACHE: usize = 8 << 20;
 pub fn first(cx: &Context<'_>, facts: &'static Boot, startup: StartupList) -> Result<(), Errno> {
     let cache = ChunkCache::new(CACHE);
     let startup = StartupFiles::new(startup, &cache, |_, _| true)?;
-    let mut namespace = Namespace::new().with_startup(startup);
-    if facts.manifest.start_mode == StartMode::Test {
-        namespace = namespace.with(b"/", HostFs::new());
-    }
+    let mode = facts.manifest.start_mode;
+    let namespace = match mode {
+        StartMode::Test => Namespace::new()
+            .with(b"/", HostFs::new())
+            .with_startup(startup),
+        StartMode::Standalone => Namespace::new().with_startup(startup),
+        StartMode::Session => agents(cx, facts, &startup, &cache),
+    };
     let files = &cx.process().files;
-    files.set_namespace(alloc::sync::Arc::new(namespace));
+    files.set_namespace(Arc::new(namespace));
     *files.table().lock() = stdio::table(cx);
-    if facts.manifest.start_mode == StartMode::Test {
+    if mode == StartMode::Test {
         files.set_cwd(facts.block.cwd.clone());
     }
     Ok(())
 }
 
+/// What the agent sees: itself, its control files, and the regions that need no
+/// FSPF. The rest of the container does not exist for it.
+fn agents(
+    cx: &Context<'_>,
+    facts: &'static Boot,
+    startup: &Arc<StartupFiles>,
+    cache: &Arc<ChunkCache>,
+) -> Namespace {
+    let agent = AgentFs::new(facts, startup, cache);
+    *AGENT.lock() = Some(Arc::clone(&agent));
+    let host: Arc<dyn FileSystem> = HostFs::new();
+    let mut namespace = Namespace::new();
+    for region in &facts.manifest.regions {
+        let fs = match region.class {
+            RegionClass::HostPath => Some(Arc::clone(&host)),
+            RegionClass::Synthetic => synthetic(cx, &region.path),
+            RegionClass::Ephemeral => None,
+        };
+        if let Some(fs) = fs {
+            namespace = namespace.with(&region.path, fs);
+        }
+    }
+    namespace
+        .with(DIRECTORY.as_bytes(), agent)
+        .with_startup(startup.narrowed(|_, role| role == Role::Agent))
+}
+
 /// Sets up the files of the program that the agent starts; `cx` is the program's.
 ///
 /// # Errors
-/// `ENOSYS`: nothing is mounted yet.
-pub fn program(_cx: &Context<'_>, _config: &ProgramConfig) -> Result<(), Errno> {
-    Err(Errno::ENOSYS)
+/// `EINVAL` if no FSPF is mounted, `ENOENT` or `ENOTDIR` if the working directory
+/// is none, and those of building the namespace.
+pub fn program(cx: &Context<'_>, config: &ProgramConfig) -> Result<(), Errno> {
+    let agent = AGENT.lock().clone().ok_or(Errno::ENOSYS)?;
+    let facts = crate::process::start::facts().ok_or(Errno::ENOSYS)?;
+    let handover = agent.take()?;
+    let quota = Quota::new(facts.manifest.heap);
+    let startup = agent.startup().narrowed(|_, role| role != Role::Agent);
+    let namespace = protected::namespace(
+        cx,
+        &handover.tree,
+        startup,
+        &handover.injected,
+        &quota,
+        &|path| synthetic(cx, path),
+    )?
+    .with(attestationfs::DIRECTORY, AttestationFs::new());
+    let (cwd, stat) = namespace.real_path(cx, b"/", &config.cwd)?;
+    if stat.kind() != FileType::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    let files = &cx.process().files;
+    files.set_namespace(Arc::new(namespace));
+    *files.table().lock() = stdio::table(cx);
+    files.set_cwd(cwd);
+    Ok(())
+}
+
+/// The file system that the kernel makes up for a synthetic region.
+fn synthetic(_cx: &Context<'_>, _path: &[u8]) -> Option<Arc<dyn FileSystem>> {
+    None
 }
 
 /// Path of an interpreter, symbolic links resolved.

@@ -31,6 +31,11 @@ impl Stdio {
     }
 }
 
+/// The three standard streams themselves.
+pub(crate) fn streams(cx: &Context<'_>) -> [Arc<dyn File>; 3] {
+    HostFd::STDIO.map(|fd| Arc::new(Stdio::new(cx, fd)) as Arc<dyn File>)
+}
+
 /// A table with the three standard streams as 0, 1 and 2.
 #[must_use]
 pub fn table(cx: &Context<'_>) -> FdTable {

@@ -194,6 +194,17 @@ impl Bench {
         bench
     }
 
+    /// The same with /proc, /sys and /dev.
+    pub(crate) fn with_system() -> Self {
+        let bench = Self::new();
+        let namespace = Namespace::clone(&bench.task.process.files.namespace())
+            .with(b"/proc", crate::vfs::procfs::new())
+            .with(b"/sys", crate::vfs::sysfs::new())
+            .with(b"/dev", crate::vfs::devfs::new());
+        bench.task.process.files.set_namespace(Arc::new(namespace));
+        bench
+    }
+
     pub(crate) fn cx(&self) -> Context<'_> {
         Context {
             machine: self.machine,
