@@ -131,6 +131,8 @@ pub(super) fn perform(m: &TestMachine, op: Op, words: &mut [Word<'_>]) -> Result
             let clock = match value(clock) {
                 0 => rustix::time::ClockId::Realtime,
                 1 => rustix::time::ClockId::Monotonic,
+                2 => rustix::time::ClockId::ProcessCPUTime,
+                3 => rustix::time::ClockId::ThreadCPUTime,
                 other => panic!("clock {other}"),
             };
             let now = rustix::time::clock_gettime(clock);
