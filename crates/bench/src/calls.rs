@@ -8,16 +8,16 @@ use anyhow::Result;
 use crate::Bench;
 use crate::report::Report;
 use crate::sample::{RUNS, median};
-use crate::subject::{Enclave, compile, numbers};
+use crate::subject::{Enclave, Link, Mode, compile, numbers, sources};
 
 const ROUNDS: &str = "200000";
-const MB_64: &str = "64M";
+const HEAP: &str = "64M";
 
 /// Calls served inside, forwarded from listed sites, forwarded from unknown ones.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
-    let program = compile("calls", &bench.work)?;
-    let trap = compile("trap", &bench.work)?;
-    let enclave = Enclave::build(&bench.programs, &bench.dist, &program, MB_64, &bench.work)?;
+    let program = compile(&sources(), "calls", Link::Dynamic, &bench.work)?;
+    let trap = compile(&sources(), "trap", Link::Dynamic, &bench.work)?;
+    let enclave = Enclave::build(bench, &program, HEAP, &bench.work)?;
     let middle = |make: &dyn Fn() -> Command| -> Result<f64> {
         let mut values = Vec::new();
         for _ in 0..RUNS {
@@ -36,7 +36,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     };
     let inside = |what: &'static str| {
         let enclave = &enclave;
-        move || enclave.command(&["calls", what, ROUNDS])
+        move || enclave.command(Mode::Fast, &["calls", what, ROUNDS])
     };
     let raw_trap = middle(&|| Command::new(&trap))?;
     let served = middle(&inside("inside"))?;

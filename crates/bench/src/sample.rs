@@ -52,6 +52,12 @@ impl Samples {
     }
 }
 
+impl FromIterator<Sample> for Samples {
+    fn from_iter<I: IntoIterator<Item = Sample>>(samples: I) -> Self {
+        Self(samples.into_iter().collect())
+    }
+}
+
 /// The middle of sorted values.
 pub(crate) fn median(sorted: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)

@@ -9,9 +9,13 @@ use anyhow::Result;
 use crate::Bench;
 use crate::report::Report;
 use crate::sample::{Samples, side_by_side};
-use crate::subject::{Enclave, compile};
+use crate::subject::{Enclave, Link, Mode, compile, sources};
 
-const PYTHON: &str = "/usr/bin/python3.11";
+/// Debian's own, so that the same program runs natively and inside.
+pub(crate) const PYTHON: &str = "/usr/bin/python3.11";
+/// What to do where it is not.
+pub(crate) const NO_PYTHON: &str = "there is no /usr/bin/python3.11: apt-get install python3";
+
 /// Recursion, dictionaries and sorting: nothing that leaves the enclave.
 const COMPUTE: &str = "
 def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
@@ -23,20 +27,17 @@ sorted(range(300000), key=lambda i: -i)
 
 /// `hello`, `python3 -c pass`, and computing in Python.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
-    let hello = compile("hello", &bench.work)?;
-    let build = |program: &Path, heap| {
-        Enclave::build(&bench.programs, &bench.dist, program, heap, &bench.work)
-    };
+    let hello = compile(&sources(), "hello", Link::Dynamic, &bench.work)?;
+    let build = |program: &Path, heap| Enclave::build(bench, program, heap, &bench.work);
     let enclave = build(&hello, "64M")?;
-    let [native, ours] = side_by_side([&|| Command::new(&hello), &|| enclave.command(&["hello"])])?;
+    let [native, ours] = side_by_side([&|| Command::new(&hello), &|| {
+        enclave.command(Mode::Fast, &["hello"])
+    }])?;
     bar_ms(report, "C hello, CPU", &native, &ours, 10.0);
 
     let python = Path::new(PYTHON);
     if !python.exists() {
-        report.missing(
-            "python3 -c pass",
-            "there is no /usr/bin/python3.11: apt-get install python3",
-        );
+        report.missing("python3 -c pass", NO_PYTHON);
         return Ok(());
     }
     let enclave = build(python, "256M")?;
@@ -48,12 +49,15 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         }
     };
     let pass = native("pass");
-    let [beside, ours] = side_by_side([&pass, &|| enclave.command(&["python3", "-c", "pass"])])?;
+    let [beside, ours] = side_by_side([&pass, &|| {
+        enclave.command(Mode::Fast, &["python3", "-c", "pass"])
+    }])?;
     bar_ms(report, "python3 -c pass, CPU", &beside, &ours, 30.0);
 
     let compute = native(COMPUTE);
-    let [beside, ours] =
-        side_by_side([&compute, &|| enclave.command(&["python3", "-c", COMPUTE])])?;
+    let [beside, ours] = side_by_side([&compute, &|| {
+        enclave.command(Mode::Fast, &["python3", "-c", COMPUTE])
+    }])?;
     let ratio = ours.median_cpu() / beside.median_cpu();
     report.bar(
         "CPU-bound Python, CPU against native",
