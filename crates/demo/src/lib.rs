@@ -14,6 +14,7 @@
 //! | [`process`] | programs that run beside the demo and end with it |
 //! | [`refusals`] | what must not work, each attempted for real |
 //! | [`services`] | an emulated platform, its LAS and a development CAS |
+//! | [`stage`] | everything that the main job needs, made afresh |
 //! | [`tamper`] | what somebody with the registry in their hands would do |
 
 pub mod dev;
@@ -26,4 +27,5 @@ pub mod owner;
 pub mod process;
 pub mod refusals;
 pub mod services;
+pub mod stage;
 pub mod tamper;
