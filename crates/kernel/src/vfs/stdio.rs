@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Standard input, output and error, which the host holds from the start.
 
+use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::context::Context;
 use crate::errno::Errno;
@@ -12,7 +14,7 @@ use crate::vfs::flags::OpenFlags;
 use crate::vfs::hostfs::handle::HostHandle;
 use crate::vfs::opened::OpenFile;
 use crate::vfs::readiness::Readiness;
-use crate::vfs::stat::{FileType, Stat};
+use crate::vfs::stat::{self, FileType, Stat};
 use crate::vfs::table::FdTable;
 
 use enclave_abi::call::Op;
@@ -40,14 +42,29 @@ pub(crate) fn streams(cx: &Context<'_>) -> [Arc<dyn File>; 3] {
 #[must_use]
 pub fn table(cx: &Context<'_>) -> FdTable {
     let mut table = FdTable::default();
-    let names: [&[u8]; 3] = [b"/dev/stdin", b"/dev/stdout", b"/dev/stderr"];
-    for ((fd, name), number) in HostFd::STDIO.into_iter().zip(names).zip(0..) {
+    for (number, fd) in (0..).zip(HostFd::STDIO) {
         let file = Arc::new(Stdio::new(cx, fd));
-        let file = OpenFile::new(cx.machine, file, OpenFlags::READ_WRITE, name.to_vec());
+        let name = name(cx, &file, number);
+        let file = OpenFile::new(cx.machine, file, OpenFlags::READ_WRITE, name);
         // The table is empty and its limit far above.
         let _ = table.replace(number, file, false);
     }
     table
+}
+
+/// What /proc/self/fd shows: a name that leads nowhere but to the stream itself.
+fn name(cx: &Context<'_>, file: &Stdio, number: u64) -> Vec<u8> {
+    match file.stat(cx) {
+        Ok(stat) => match stat.kind() {
+            FileType::Fifo => format!("pipe:[{}]", stat.inode),
+            FileType::Socket => format!("socket:[{}]", stat.inode),
+            FileType::CharDevice if stat.rdev == stat::device(1, 3) => "/dev/null".into(),
+            FileType::CharDevice => "/dev/tty".into(),
+            _ => format!("file:[{number}]"),
+        },
+        Err(_) => format!("file:[{number}]"),
+    }
+    .into_bytes()
 }
 
 impl File for Stdio {

@@ -31,6 +31,8 @@ pub(crate) enum Item {
     Descriptor(Vec<u8>, Arc<OpenFile>),
     /// A device: its file and its number.
     Device(Arc<dyn File>, u32, u32),
+    /// A device that cannot be opened now, and its number.
+    Absent(u32, u32),
 }
 
 impl Item {
@@ -49,7 +51,7 @@ impl Item {
             Self::Directory(_) => FileType::Directory,
             Self::Text(_) | Self::Setting(_) => FileType::Regular,
             Self::Symlink(_) | Self::Descriptor(..) => FileType::Symlink,
-            Self::Device(..) => FileType::CharDevice,
+            Self::Device(..) | Self::Absent(..) => FileType::CharDevice,
         }
     }
 }
@@ -82,14 +84,14 @@ fn describe(item: &Item, path: &[u8]) -> Stat {
         Item::Text(_) => 0o444,
         Item::Setting(_) => 0o644,
         Item::Symlink(_) | Item::Descriptor(..) => 0o777,
-        Item::Device(..) => 0o666,
+        Item::Device(..) | Item::Absent(..) => 0o666,
     };
     let mut stat = Stat::new(item.kind(), permissions, number(path));
     stat.device = 3;
     match item {
         Item::Directory(_) => stat.links = 2,
         Item::Symlink(target) | Item::Descriptor(target, _) => stat.size = target.len() as u64,
-        Item::Device(_, major, minor) => stat.rdev = stat::device(*major, *minor),
+        Item::Device(_, major, minor) | Item::Absent(major, minor) => stat.rdev = stat::device(*major, *minor),
         Item::Text(_) | Item::Setting(_) => {}
     }
     stat
@@ -176,6 +178,7 @@ impl<T: Tree> FileSystem for Synthetic<T> {
                 magic: T::MAGIC,
             })),
             Item::Device(file, ..) => Opened::File(file),
+            Item::Absent(..) => return Err(Errno::ENXIO),
         })
     }
 
