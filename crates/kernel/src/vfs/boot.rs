@@ -37,9 +37,8 @@ pub fn first(cx: &Context<'_>, facts: &'static Boot, startup: StartupList) -> Re
     let startup = StartupFiles::new(startup, &cache, |_, _| true)?;
     let mode = facts.manifest.start_mode;
     let namespace = match mode {
-        StartMode::Test | StartMode::Standalone => {
-            by_regions(cx, &facts.manifest, startup).with(attestationfs::DIRECTORY, AttestationFs::new())
-        }
+        StartMode::Test | StartMode::Standalone => by_regions(cx, &facts.manifest, startup)
+            .with(attestationfs::DIRECTORY, AttestationFs::new()),
         StartMode::Session => agents(cx, facts, &startup, &cache),
     };
     let files = &cx.process().files;

@@ -64,7 +64,10 @@ impl Tree for Devices {
 /// The controlling terminal: the first standard stream that is one.
 fn terminal(cx: &Context<'_>) -> Result<Item, Errno> {
     for stream in super::stdio::streams(cx) {
-        let stat = stream.stat(cx)?;
+        // A stream that is closed is no terminal.
+        let Ok(stat) = stream.stat(cx) else {
+            continue;
+        };
         // Major 136 and above are pseudo terminals, 4 and 5 the others.
         let major = crate::vfs::stat::major(stat.rdev);
         if stat.kind() == FileType::CharDevice && ((136..144).contains(&major) || major == 4) {

@@ -91,7 +91,9 @@ fn describe(item: &Item, path: &[u8]) -> Stat {
     match item {
         Item::Directory(_) => stat.links = 2,
         Item::Symlink(target) | Item::Descriptor(target, _) => stat.size = target.len() as u64,
-        Item::Device(_, major, minor) | Item::Absent(major, minor) => stat.rdev = stat::device(*major, *minor),
+        Item::Device(_, major, minor) | Item::Absent(major, minor) => {
+            stat.rdev = stat::device(*major, *minor)
+        }
         Item::Text(_) | Item::Setting(_) => {}
     }
     stat
