@@ -39,6 +39,12 @@ pub enum SealError {
         /// Its class.
         class: Class,
     },
+    /// Hashes alone were given for a file that is stored encrypted.
+    #[error("{path} is stored encrypted, which takes its content")]
+    NeedsContent {
+        /// The path.
+        path: PathText,
+    },
     /// Mode or time out of range.
     #[error("{path} has a mode or time that cannot be recorded")]
     Meta {
@@ -352,6 +358,36 @@ impl Sealer {
         };
         self.insert(path, meta, body)?;
         Ok(added)
+    }
+
+    /// Adds a file of an authenticated region whose chunk hashes are known from an earlier reading.
+    ///
+    /// Wrong hashes weaken nothing: whoever opens the file finds that it does not match them.
+    ///
+    /// # Errors
+    /// [`SealError::NeedsContent`] in an encrypted region; [`SealError::Size`] for hashes over chunks of another size than this tree's.
+    pub fn add_known_file(
+        &mut self,
+        path: &[u8],
+        meta: Meta,
+        list: ChunkList,
+    ) -> Result<(), SealError> {
+        let storage = self.storage_of(path)?;
+        if storage != Storage::Authenticated {
+            let path = PathText::new(path);
+            return Err(SealError::NeedsContent { path });
+        }
+        if list.chunk_size() != self.chunk_size {
+            let found = list.chunk_size();
+            return Err(DigestError::ChunkSize { found }.into());
+        }
+        let body = PendingBody::File {
+            hashes: list.hashes().as_flattened().to_vec(),
+            list,
+            storage,
+            sites: Vec::new(),
+        };
+        self.insert(path, meta, body)
     }
 
     /// Sets the extended attributes of an entry that was added and is not a hard link.

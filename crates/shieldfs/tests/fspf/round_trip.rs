@@ -353,3 +353,32 @@ proptest! {
         prop_assert_eq!(seen, wanted);
     }
 }
+
+#[test]
+fn hashes_known_from_elsewhere_make_the_same_tree() {
+    let content = vec![7_u8; 200_000];
+    let make = |is_known: bool| {
+        let mut sealer = Sealer::new(key(), Regions::defaults().dir_encrypted(b"/app").unwrap());
+        sealer.add_dir(b"/app", meta()).unwrap();
+        if is_known {
+            let mut digester = FileDigester::new(shieldfs::digest::CHUNK).unwrap();
+            digester.update(&content).unwrap();
+            let list = digester.finish();
+            sealer
+                .add_known_file(b"/known", meta(), list.clone())
+                .unwrap();
+            // Ciphertext cannot come from hashes.
+            let refused = sealer.add_known_file(b"/app/known", meta(), list);
+            assert!(matches!(refused, Err(SealError::NeedsContent { .. })));
+            let other = FileDigester::new(4096).unwrap().finish();
+            let refused = sealer.add_known_file(b"/other", meta(), other);
+            assert!(matches!(refused, Err(SealError::Size(_))));
+        } else {
+            sealer
+                .add_file(b"/known", meta(), &content, &mut InPlace)
+                .unwrap();
+        }
+        sealer.finish().unwrap()
+    };
+    assert_eq!(make(true), make(false));
+}
