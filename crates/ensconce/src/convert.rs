@@ -12,6 +12,7 @@ mod assemble;
 mod binary;
 mod command;
 mod enclave;
+mod facts;
 mod regions;
 mod report;
 mod request;
@@ -29,6 +30,7 @@ use crate::console::Console;
 use crate::exit::{Class, Classify as _, Failure};
 use crate::libexec::Libexec;
 use assemble::Parts;
+use facts::Facts;
 use regions::Plan;
 use report::Digests;
 use request::Request;
@@ -68,7 +70,8 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
     let launch = command::merge(&request, config, &view, &binary)?;
     let mut plan = Plan::new(&request, &view, console)?;
     console.step(format!("find what {} needs to start", binary.path));
-    let startup = startup::plan(&view, &binary, &agent, &mut plan, console)?;
+    let mut facts = Facts::default();
+    let startup = startup::plan(&view, &binary, &agent, &mut plan, &mut facts, console)?;
     let cas = upload::find(&request, console)?;
 
     console.step("protect the files");
@@ -78,7 +81,7 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
         &plan,
         &binary,
         &startup,
-        &agent,
+        &mut facts,
         adds_generic_name,
         &temp,
     )?;

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use enclave_abi::startup::Site;
 use oci::compression::Level;
 use oci::layer::LayerBlob;
 use oci::layer::entry::Metadata;
@@ -21,6 +22,7 @@ use shieldfs::region::Class as Protection;
 use shieldfs::seal::{AddFileError, SealError, SealedFspf, Sealer};
 
 use super::binary::{Binary, Service};
+use super::facts::{Facts, Known, sites_of, words};
 use super::regions::{OWN, Plan};
 use super::startup::{Startup, agent_path};
 use crate::exit::{Class, Classify as _, Failure};
@@ -55,8 +57,8 @@ enum Trouble {
         path: RootPath,
         source: shieldfs::digest::DigestError,
     },
-    #[error("Agent cannot be sealed: {0}")]
-    Agent(AddFileError<std::convert::Infallible, std::convert::Infallible>),
+    #[error("Size of the agent cannot be recorded")]
+    Agent(#[source] shieldfs::digest::DigestError),
 }
 
 /// Seals the merged root under a fresh key.
@@ -65,7 +67,7 @@ pub(crate) fn seal(
     plan: &Plan,
     binary: &Binary,
     startup: &Startup,
-    agent: &[u8],
+    facts: &mut Facts,
     adds_generic_name: bool,
     temp: &Path,
 ) -> Result<Sealed, Failure> {
@@ -78,6 +80,7 @@ pub(crate) fn seal(
         view,
         plan,
         startup,
+        facts,
         binary,
         sealer: Sealer::new(key.clone(), plan.regions.clone()),
         layer: LayerWriter::new(temp, Level::None).class(Class::Files, "Cannot make a layer")?,
@@ -88,8 +91,7 @@ pub(crate) fn seal(
         )]),
     };
     let doing = "Cannot protect the image's files";
-    work.tree(agent, adds_generic_name)
-        .class(Class::Files, doing)?;
+    work.tree(adds_generic_name).class(Class::Files, doing)?;
     let fspf = work.sealer.finish().class(Class::Files, doing)?;
     let layer = match work.has_ciphertext {
         true => Some(work.layer.finish().class(Class::Files, doing)?),
@@ -102,6 +104,7 @@ struct Work<'a> {
     view: &'a RootView,
     plan: &'a Plan,
     startup: &'a Startup,
+    facts: &'a mut Facts,
     binary: &'a Binary,
     sealer: Sealer,
     layer: LayerWriter,
@@ -111,7 +114,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn tree(&mut self, agent: &[u8], adds_generic_name: bool) -> Result<(), Trouble> {
+    fn tree(&mut self, adds_generic_name: bool) -> Result<(), Trouble> {
         for (path, node) in self.view.iter() {
             let was_encrypted = self
                 .plan
@@ -121,7 +124,7 @@ impl Work<'_> {
             self.node(path, node, was_encrypted)?;
         }
         self.mount_points()?;
-        self.own_files(agent)?;
+        self.own_files()?;
         if adds_generic_name {
             self.generic_name()?;
         }
@@ -200,12 +203,12 @@ impl Work<'_> {
         meta: Meta,
         is_encrypted: bool,
     ) -> Result<(), Trouble> {
-        let content = self.content(path, data)?;
-        let sealer = &mut self.sealer;
         if !is_encrypted {
-            sealer.add_file(path.as_bytes(), meta, &content, &mut InPlace)?;
-            return Ok(());
+            return self.authenticated(path, data, meta);
         }
+        let content = self.content(path, data)?;
+        let sites = content.sites(path)?;
+        let sealer = &mut self.sealer;
         let size = stored_size(data.size).map_err(|source| Trouble::Size {
             path: path.clone(),
             source,
@@ -219,7 +222,30 @@ impl Work<'_> {
                 .add_file(path.as_bytes(), meta, &content, &mut sink)
                 .map(|_| ())
                 .map_err(Trouble::from)
-        })
+        })?;
+        Ok(sealer.set_sites(path.as_bytes(), &words(&sites))?)
+    }
+
+    /// A file that stays where it is and is hashed, if it was not before.
+    fn authenticated(
+        &mut self,
+        path: &RootPath,
+        data: &FileData,
+        meta: Meta,
+    ) -> Result<(), Trouble> {
+        let bytes = path.as_bytes();
+        if let Some(known) = self.facts.get(data) {
+            self.sealer
+                .add_known_file(bytes, meta, known.list.clone())?;
+            return Ok(self.sealer.set_sites(bytes, &words(&known.sites))?);
+        }
+        let content = self.content(path, data)?;
+        let added = self.sealer.add_file(bytes, meta, &content, &mut InPlace)?;
+        let sites = content.sites(path)?;
+        self.sealer.set_sites(bytes, &words(&sites))?;
+        let list = added.plaintext;
+        self.facts.learn(*data, Known { list, sites });
+        Ok(())
     }
 
     /// A directory that leads to ciphertext.
@@ -313,24 +339,19 @@ impl Work<'_> {
 
     /// The agent, and the program's file at its new place. Both are in the
     /// startup list, and the kernel compares the two views.
-    fn own_files(&mut self, agent: &[u8]) -> Result<(), Trouble> {
+    fn own_files(&mut self) -> Result<(), Trouble> {
         self.sealer
             .add_dir(OWN.as_bytes(), Meta::with_mode(0o755))?;
+        let path = agent_path();
+        let agent = Known::of_startup(self.startup.agent()).map_err(Trouble::Agent)?;
         self.sealer
-            .add_file(
-                agent_path().as_bytes(),
-                Meta::with_mode(0o755),
-                agent,
-                &mut InPlace,
-            )
-            .map_err(Trouble::Agent)?;
+            .add_known_file(path.as_bytes(), Meta::with_mode(0o755), agent.list)?;
+        self.sealer
+            .set_sites(path.as_bytes(), &words(&agent.sites))?;
         let program = self.startup.program.clone();
         self.parents(program.as_bytes())?;
-        let content = self.content(&program, &self.binary.data)?;
         let meta = meta(&self.binary.node.metadata);
-        self.sealer
-            .add_file(program.as_bytes(), meta, &content, &mut InPlace)?;
-        Ok(())
+        self.authenticated(&program, &self.binary.data, meta)
     }
 
     /// `python3` beside `python3.11`.
@@ -369,6 +390,15 @@ fn meta(metadata: &Metadata) -> Meta {
 
 /// A file's plaintext, readable twice.
 struct Content(FileSlice);
+
+impl Content {
+    fn sites(&self, path: &RootPath) -> Result<Vec<Site>, Trouble> {
+        sites_of(&self.0).map_err(|source| Trouble::Content {
+            path: path.clone(),
+            source,
+        })
+    }
+}
 
 impl Backing for Content {
     type Error = io::Error;

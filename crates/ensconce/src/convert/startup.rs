@@ -4,14 +4,15 @@
 
 use std::io;
 
-use enclave_abi::startup::{Role, StartupList};
+use enclave_abi::startup::{Role, StartupFile, StartupList};
 use enclave_image::closure::{Closure, Libc};
-use enclave_image::root::{FILE_MAX, Node, Root};
+use enclave_image::root::{FILE_MAX, Node as Found, Root};
 use enclave_image::startup as image;
 use oci::path::RootPath;
-use oci::root::{NodeKind, RootView};
+use oci::root::{Node, NodeKind, RootView};
 
 use super::binary::Binary;
+use super::facts::Facts;
 use super::regions::{OWN, Plan};
 use crate::console::Console;
 use crate::exit::{Class, Classify as _, Failure};
@@ -21,9 +22,18 @@ use shieldfs::region::Class as Protection;
 #[derive(Debug)]
 pub(crate) struct Startup {
     pub(crate) list: StartupList,
+    /// Also the last file of the list.
+    agent: StartupFile,
     pub(crate) libc: Libc,
     /// Where the program's own file lies in the result.
     pub(crate) program: RootPath,
+}
+
+impl Startup {
+    /// The agent's file.
+    pub(crate) fn agent(&self) -> &StartupFile {
+        &self.agent
+    }
 }
 
 /// Where the agent lies in the result.
@@ -37,6 +47,7 @@ pub(crate) fn plan(
     binary: &Binary,
     agent: &[u8],
     plan: &mut Plan,
+    facts: &mut Facts,
     console: Console,
 ) -> Result<Startup, Failure> {
     let closure = Closure::find(&ImageRoot(view), binary.path.as_bytes()).class(
@@ -64,10 +75,23 @@ pub(crate) fn plan(
             }
         }
     }
-    let mut list = image::list(&closure).class(
-        Class::Binary,
-        format!("'{}' cannot be started in an enclave", binary.path),
-    )?;
+    let mut list = StartupList::default();
+    for file in &closure.files {
+        let data = match parse(&file.path).ok().and_then(|path| view.node(&path)) {
+            Some(Node {
+                kind: NodeKind::File(data),
+                ..
+            }) => *data,
+            _ => return Err(Failure::new(Class::Internal, "A library is no file")),
+        };
+        let found = facts
+            .startup_file(data, file.role, &file.path, &file.bytes)
+            .class(
+                Class::Binary,
+                format!("'{}' cannot be started in an enclave", binary.path),
+            )?;
+        list.files.push(found);
+    }
     // At the program's own path lies the launcher.
     let program = RootPath::parse(format!("{OWN}/program"))
         .and_then(|prefix| {
@@ -84,9 +108,10 @@ pub(crate) fn plan(
     }
     let agent = image::file(Role::Agent, agent_path().as_bytes(), agent)
         .class(Class::Internal, "The agent is not usable; run 'make build'")?;
-    list.files.push(agent);
+    list.files.push(agent.clone());
     Ok(Startup {
         list,
+        agent,
         libc: closure.libc,
         program,
     })
@@ -100,15 +125,15 @@ fn parse(path: &[u8]) -> io::Result<RootPath> {
 }
 
 impl Root for ImageRoot<'_> {
-    fn node(&self, path: &[u8]) -> io::Result<Option<Node>> {
+    fn node(&self, path: &[u8]) -> io::Result<Option<Found>> {
         let Ok(path) = parse(path) else {
             return Ok(None);
         };
         Ok(self.0.node(&path).map(|node| match &node.kind {
-            NodeKind::File(_) => Node::File,
-            NodeKind::Directory => Node::Directory,
-            NodeKind::Symlink { target } => Node::Link(target.clone()),
-            _ => Node::Other,
+            NodeKind::File(_) => Found::File,
+            NodeKind::Directory => Found::Directory,
+            NodeKind::Symlink { target } => Found::Link(target.clone()),
+            _ => Found::Other,
         }))
     }
 

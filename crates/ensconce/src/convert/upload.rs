@@ -11,6 +11,10 @@ use super::session::Document;
 use crate::console::Console;
 use crate::exit::{Class, Classify as _, Failure};
 
+/// What a CAS says whose newest state a quorum of witnesses countersigned;
+/// anything else is worth telling.
+const WITNESSED: &str = "witnessed";
+
 /// A CAS that may receive the session, or only be named in it.
 #[derive(Debug)]
 pub(crate) struct Cas {
@@ -92,7 +96,7 @@ pub(crate) fn find(request: &Request, console: Console) -> Result<Cas, Failure> 
             .record(&name, &address, &seen)
             .class(Class::Cas, "The CAS's key cannot be recorded")?;
     }
-    if seen.freshness != "confirmed" {
+    if seen.freshness != WITNESSED {
         console.step(format!("freshness of the CAS: {}", seen.freshness));
     }
     Ok(Cas {
@@ -169,5 +173,18 @@ fn classified(error: ClientError) -> Failure {
     match failed.class(class, "The session was not accepted") {
         Ok(()) => Failure::new(class, "The session was not accepted"),
         Err(failure) => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use attest::channel::config::Freshness;
+
+    use super::*;
+
+    #[test]
+    fn the_quiet_word_is_the_one_of_the_protocol() {
+        let word = serde_json::to_value(Freshness::Witnessed).expect("plain value");
+        assert_eq!(word, WITNESSED);
     }
 }

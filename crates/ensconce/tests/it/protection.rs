@@ -121,6 +121,46 @@ fn secrets_are_nowhere_in_the_result_and_readable_with_the_session() {
 }
 
 #[test]
+fn code_outside_the_startup_list_has_its_syscall_sites_in_the_tree() {
+    let desk = Desk::new();
+    let libc = fs::read("/lib/x86_64-linux-gnu/libc.so.6").expect("library");
+    let plugins = Layer::new()
+        .file("srv/plugin.so", 0o644, &libc)
+        .file("app/plugin.so", 0o644, &libc)
+        .file("srv/cut.so", 0o644, &libc[..4000]);
+    let layers = vec![native::base(&desk), native::app(), plugins];
+    native::write(&desk, "amd64", &native::config(), layers);
+    desk.convert_hello(&["--dir=/app"]).success();
+    let view = view(&desk);
+    let mut fspf = open(&desk, &view);
+    let mut sites = |path: &str| {
+        let entry = fspf
+            .lookup(path.as_bytes())
+            .expect("verified")
+            .expect("listed");
+        fspf.sites(&entry).expect("well-formed")
+    };
+    let expected: Vec<u32> = enclave_image::sites::find(&libc)
+        .expect("ELF")
+        .sites
+        .into_iter()
+        .flat_map(enclave_abi::startup::Site::to_words)
+        .collect();
+    assert!(expected.len() > 100, "libc calls the system");
+    for path in [
+        "/srv/plugin.so",
+        "/app/plugin.so",
+        "/lib/x86_64-linux-gnu/libc.so.6",
+    ] {
+        assert_eq!(sites(path), expected, "{path}");
+    }
+    assert!(!sites("/ensconce/agent").is_empty());
+    for path in ["/srv/cut.so", "/etc/passwd", "/app/secret"] {
+        assert!(sites(path).is_empty(), "{path}");
+    }
+}
+
+#[test]
 fn native_layers_are_used_again_unless_they_hold_secrets() {
     let desk = native::desk();
     desk.convert_hello(&["--dir=/app", "--report=report.json"])
