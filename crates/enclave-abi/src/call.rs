@@ -85,7 +85,7 @@ calls! {
     Complain = 7 (Value, In);
     /// signal, thread index or u64::MAX: makes a host thread leave the enclave soon, so that a
     /// pending in-enclave signal is looked at.
-    Kick = 8 (Value);
+    Kick = 8 (Value, Value);
     /// signal: ends the host process by this signal (the program died of it).
     DieBySignal = 9 (Value);
 
