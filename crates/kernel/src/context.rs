@@ -42,6 +42,7 @@ impl<'a> Context<'a> {
     /// then return `EINTR`, and the system-call boundary decides about restarts.
     #[must_use]
     pub fn interrupted(&self) -> bool {
+        crate::signal::send::absorb_hints(self.machine);
         self.task.interrupted()
     }
 

@@ -55,7 +55,8 @@ pub(crate) fn ask_attention(task: &Task) {
         // Parked: the token wakes it. Running or in a host call: the kick does.
         // The host may deny both, which it is free to do at any time.
         let _ = super::area::call(Op::Unpark, &mut [thread]);
-        let _ = super::area::call(Op::Kick, &mut [Word::Value(task.thread().into())]);
+        let words = &mut [Word::Value(0), Word::Value(task.thread().into())];
+        let _ = super::area::call(Op::Kick, words);
     }
 }
 
