@@ -63,6 +63,7 @@ errnos! {
     EROFS = 30 "Read-only file system.";
     EMLINK = 31 "Too many links.";
     EPIPE = 32 "Broken pipe.";
+    EDOM = 33 "Argument out of domain.";
     ERANGE = 34 "Numerical result out of range.";
     EDEADLK = 35 "Resource deadlock avoided.";
     ENAMETOOLONG = 36 "File name too long.";
@@ -78,9 +79,11 @@ errnos! {
     EPROTOTYPE = 91 "Protocol wrong type for socket.";
     ENOPROTOOPT = 92 "Protocol not available.";
     EPROTONOSUPPORT = 93 "Protocol not supported.";
+    ESOCKTNOSUPPORT = 94 "Socket type not supported.";
     EOPNOTSUPP = 95 "Operation not supported.";
     EAFNOSUPPORT = 97 "Address family not supported by protocol.";
     EADDRINUSE = 98 "Address already in use.";
+    ECONNRESET = 104 "Connection reset by peer.";
     ENOBUFS = 105 "No buffer space available.";
     EISCONN = 106 "Transport endpoint is already connected.";
     ENOTCONN = 107 "Transport endpoint is not connected.";

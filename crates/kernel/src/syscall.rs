@@ -5,6 +5,7 @@ pub mod identity;
 pub mod io;
 pub mod limits;
 pub mod mapping;
+pub mod net;
 pub mod number;
 pub mod restart;
 pub mod scheduling;
@@ -138,6 +139,7 @@ pub fn dispatch(cx: &Context<'_>, number: u64, args: [u64; 6]) -> Result<u64, Er
         _ => identity::dispatch(cx, number, args)
             .or_else(|| scheduling::dispatch(cx, number, args))
             .or_else(|| io::dispatch(cx, number, args))
+            .or_else(|| net::dispatch(cx, number, args))
             .unwrap_or(Err(Errno::ENOSYS)),
     }
 }
