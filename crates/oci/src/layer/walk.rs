@@ -224,9 +224,11 @@ impl<'a> Walker<'a> {
                     })
                 };
             };
-            let size = header.entry_size().map_err(|_| WalkError::Field {
-                offset,
-                field: "size",
+            let size = or_empty(&header.as_old().size, header.entry_size()).map_err(|_| {
+                WalkError::Field {
+                    offset,
+                    field: "size",
+                }
             })?;
             match header.entry_type().as_byte() {
                 b'x' => {
@@ -290,12 +292,15 @@ impl<'a> Walker<'a> {
         let path = parse_path(offset, &raw)?;
         // Before POSIX, a directory was a file whose name ends in a slash.
         let is_old_directory = flag == 0 && raw.ends_with(b"/");
-        let device = |number: io::Result<Option<u32>>| match number {
-            Ok(Some(number)) => Ok(number),
-            _ => Err(WalkError::Field {
+        let device = |stored: Option<[u8; 8]>, number: io::Result<Option<u32>>| {
+            match stored {
+                Some(stored) => or_empty(&stored, number.map(Option::unwrap_or_default)),
+                None => Err(io::ErrorKind::InvalidData.into()),
+            }
+            .map_err(|_| WalkError::Field {
                 offset,
                 field: "device number",
-            }),
+            })
         };
         let link = match names.link {
             Some(link) => link,
@@ -318,8 +323,9 @@ impl<'a> Walker<'a> {
                 target: symlink_target(offset, link)?,
             },
             b'3' | b'4' => {
-                let major = device(header.device_major())?;
-                let minor = device(header.device_minor())?;
+                let fields = device_fields(header);
+                let major = device(fields.map(|(major, _)| major), header.device_major())?;
+                let minor = device(fields.map(|(_, minor)| minor), header.device_minor())?;
                 if flag == b'3' {
                     EntryKind::CharDevice { major, minor }
                 } else {
@@ -366,8 +372,24 @@ fn symlink_target(offset: u64, link: Vec<u8>) -> Result<Vec<u8>, WalkError> {
     Ok(link)
 }
 
+/// A number whose field holds nothing is 0, as all readers of archives have
+/// it: some writers leave out what they do not know.
+fn or_empty<T: Default>(field: &[u8], parsed: io::Result<T>) -> io::Result<T> {
+    match parsed {
+        Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(T::default()),
+        other => other,
+    }
+}
+
+/// Major and minor number as stored; the oldest headers have none.
+fn device_fields(header: &Header) -> Option<([u8; 8], [u8; 8])> {
+    let ustar = header.as_ustar().map(|it| (it.dev_major, it.dev_minor));
+    ustar.or_else(|| header.as_gnu().map(|it| (it.dev_major, it.dev_minor)))
+}
+
 fn metadata(offset: u64, header: &Header, overrides: Overrides) -> Result<Metadata, WalkError> {
     let field = |field| move |_| WalkError::Field { offset, field };
+    let stored = header.as_old();
     let owner = |given: Option<u64>, stored: io::Result<u64>, name| {
         let id = match given {
             Some(id) => id,
@@ -382,14 +404,16 @@ fn metadata(offset: u64, header: &Header, overrides: Overrides) -> Result<Metada
         Some(time) => time,
         None => Timestamp {
             // A base-256 number before 1970 comes out as a wrapped u64.
-            seconds: header.mtime().map_err(field("time"))?.cast_signed(),
+            seconds: or_empty(&stored.mtime, header.mtime())
+                .map_err(field("time"))?
+                .cast_signed(),
             nanoseconds: 0,
         },
     };
     Ok(Metadata {
-        mode: header.mode().map_err(field("mode"))? & 0o7777,
-        uid: owner(overrides.uid, header.uid(), "owner")?,
-        gid: owner(overrides.gid, header.gid(), "group")?,
+        mode: or_empty(&stored.mode, header.mode()).map_err(field("mode"))? & 0o7777,
+        uid: owner(overrides.uid, or_empty(&stored.uid, header.uid()), "owner")?,
+        gid: owner(overrides.gid, or_empty(&stored.gid, header.gid()), "group")?,
         mtime,
         xattrs: overrides.xattrs,
     })

@@ -123,6 +123,42 @@ fn entries_that_readers_understand_differently_are_refused() {
 }
 
 #[test]
+fn numbers_that_are_left_out_are_zero() {
+    let blank = |blank: u8| {
+        let archive = Tar::new().entry("d", b'3', b"", move |header| {
+            let ustar = header.as_ustar_mut().expect("ustar");
+            ustar.dev_major = [blank; 8];
+            ustar.dev_minor = [blank; 8];
+        });
+        let archive = archive.entry("f", b'0', b"", move |header| {
+            let old = header.as_old_mut();
+            (old.uid, old.gid, old.mode) = ([blank; 8], [blank; 8], [blank; 8]);
+            (old.mtime, old.size) = ([blank; 12], [blank; 12]);
+        });
+        view(&[archive.end()])
+    };
+    for byte in [0, b' '] {
+        let view = blank(byte);
+        let file = view.node(&at("/f")).expect("there");
+        assert_eq!(file.metadata, oci::layer::entry::Metadata::of_root(0));
+        let device = view.node(&at("/d")).expect("there");
+        let (major, minor) = (0, 0);
+        assert_eq!(
+            device.kind,
+            oci::root::NodeKind::CharDevice { major, minor }
+        );
+    }
+    let letters = Tar::new().entry("f", b'0', b"", |header| {
+        header.as_old_mut().uid = *b"none\0\0\0\0";
+    });
+    let error = refusal(letters.end());
+    assert!(
+        matches!(error, WalkError::Field { field: "owner", .. }),
+        "{error}"
+    );
+}
+
+#[test]
 fn stated_sizes_are_not_believed() {
     let huge = |size: [u8; 12]| {
         Tar::new()
