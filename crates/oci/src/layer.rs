@@ -2,20 +2,25 @@
 //! Layers: tar archives of changes to a root file system.
 //!
 //! [`walk`] reads entries without trusting any of them, [`write`] makes new
-//! layers, [`rewrite`] copies one and leaves entries out.
+//! layers, [`rewrite`] copies one and leaves entries out, [`recall`] stands in
+//! for reading one again.
 
 pub mod entry;
 pub mod pax;
+pub mod recall;
 pub mod rewrite;
 pub mod walk;
 pub mod write;
 
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::compression::{BUFFER, Compression};
 use crate::digest::{Digest, Hasher, HashingReader};
 use crate::slice::FileSlice;
+use entry::TarEntry;
+use recall::{LayerKey, Lazy, Memory};
 
 /// Why a layer's stored bytes are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +95,64 @@ impl StoredLayer {
     /// [`LayerError`] for wrong digests, bad compression, more than `limit`
     /// decompressed bytes, or a full disk.
     pub fn open(&self, temp: &Path, limit: u64) -> Result<Layer, LayerError> {
+        let (digest, content) = self.decompress(temp, limit)?;
+        Ok(Layer {
+            blob: self.as_blob(digest),
+            content: Content::Read(content),
+        })
+    }
+
+    /// What it may be remembered by; `None` if nothing says which bytes are
+    /// stored, as in compressed docker archives.
+    #[must_use]
+    pub fn key(&self) -> Option<LayerKey> {
+        let plain = (self.compression == Compression::None).then_some(self.diff_id);
+        Some(LayerKey {
+            digest: self.digest.or(plain)?,
+            diff_id: self.diff_id,
+            compression: self.compression,
+        })
+    }
+
+    /// The layer as it was seen earlier, unless that was too large for `limit`.
+    fn recall(&self, memory: &dyn Memory, temp: &Path, limit: u64) -> Option<Layer> {
+        let key = self.key()?;
+        let recalled = memory.recall(&key).filter(|it| it.size <= limit)?;
+        let lazy = Lazy::new(self.clone(), recalled, temp.into());
+        Some(Layer {
+            blob: self.as_blob(key.digest),
+            content: Content::Recalled(Arc::new(lazy)),
+        })
+    }
+
+    /// As [`Self::open`], but asks `memory` first.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_or_recall(
+        &self,
+        memory: &dyn Memory,
+        temp: &Path,
+        limit: u64,
+    ) -> Result<Layer, LayerError> {
+        match self.recall(memory, temp, limit) {
+            Some(layer) => Ok(layer),
+            None => self.open(temp, limit),
+        }
+    }
+
+    fn as_blob(&self, digest: Digest) -> LayerBlob {
+        LayerBlob {
+            digest,
+            diff_id: self.diff_id,
+            compression: self.compression,
+            bytes: self.blob.clone(),
+            is_private: false,
+        }
+    }
+
+    /// Digest of the stored bytes, and the decompressed ones.
+    fn decompress(&self, temp: &Path, limit: u64) -> Result<(Digest, FileSlice), LayerError> {
         let decompressed = Decompressed::read(&self.blob, self.compression, temp, limit)?;
         let (digest, found) = (decompressed.stored, decompressed.plain);
         if let Some(expected) = self.digest
@@ -106,16 +169,7 @@ impl StoredLayer {
                 found,
             });
         }
-        Ok(Layer {
-            blob: LayerBlob {
-                digest,
-                diff_id: found,
-                compression: self.compression,
-                bytes: self.blob.clone(),
-                is_private: false,
-            },
-            content: decompressed.content,
-        })
+        Ok((digest, decompressed.content))
     }
 }
 
@@ -188,11 +242,17 @@ impl Decompressed {
     }
 }
 
-/// A layer whose digests were verified and whose content is at hand.
+/// A layer whose digests were verified, now or when it was read first.
 #[derive(Debug, Clone)]
 pub struct Layer {
     pub(crate) blob: LayerBlob,
-    pub(crate) content: FileSlice,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Read(FileSlice),
+    Recalled(Arc<Lazy>),
 }
 
 impl Layer {
@@ -202,10 +262,57 @@ impl Layer {
         &self.blob
     }
 
-    /// The decompressed archive.
+    /// The decompressed archive. One that was only remembered so far is
+    /// decompressed now.
+    ///
+    /// # Errors
+    /// As [`StoredLayer::open`]; never for a layer that was opened so.
+    pub fn content(&self) -> Result<FileSlice, LayerError> {
+        match &self.content {
+            Content::Read(content) => Ok(content.clone()),
+            Content::Recalled(lazy) => lazy.content(),
+        }
+    }
+
+    /// Bytes of the decompressed archive.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` behind the end, and those of [`Self::content`].
+    pub fn slice(&self, offset: u64, size: u64) -> io::Result<FileSlice> {
+        match &self.content {
+            Content::Read(content) => content
+                .slice(offset, size)
+                .ok_or_else(|| io::ErrorKind::UnexpectedEof.into()),
+            Content::Recalled(lazy) => lazy.slice(offset, size),
+        }
+    }
+
+    /// Decompressed size in bytes.
     #[must_use]
-    pub fn content(&self) -> &FileSlice {
-        &self.content
+    pub fn size(&self) -> u64 {
+        match &self.content {
+            Content::Read(content) => content.len(),
+            Content::Recalled(lazy) => lazy.recalled.size,
+        }
+    }
+
+    /// What it may be remembered by.
+    #[must_use]
+    pub fn key(&self) -> LayerKey {
+        LayerKey {
+            digest: self.blob.digest,
+            diff_id: self.blob.diff_id,
+            compression: self.blob.compression,
+        }
+    }
+
+    /// The entries of a layer that was not read but remembered.
+    #[must_use]
+    pub fn recalled_entries(&self) -> Option<&[TarEntry]> {
+        match &self.content {
+            Content::Read(_) => None,
+            Content::Recalled(lazy) => Some(&lazy.recalled.entries),
+        }
     }
 }
 

@@ -28,8 +28,8 @@ pub enum OutputError {
         /// The layout.
         dir: PathBuf,
     },
-    /// A layer of the native image changed while it was copied.
-    #[error("Layer {expected} changed while it was copied")]
+    /// A layer of the native image is not what it was when it was verified.
+    #[error("Layer {expected} is damaged, or changed while it was copied")]
     Changed {
         /// Its digest when it was verified.
         expected: Digest,

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use crate::image::Image;
 use crate::layer::entry::{Metadata, TarEntry, WhiteoutError};
+use crate::layer::recall::{Forgetful, Memory};
 use crate::layer::walk::WalkError;
 use crate::layer::{Layer, LayerError};
 use crate::limits::Limits;
@@ -173,14 +174,30 @@ impl RootView {
     /// [`RootError`] for anything in the image that is damaged, hostile or
     /// beyond `limits`.
     pub fn open(image: &Image, limits: &Limits, temp: &Path) -> Result<Self, RootError> {
+        Self::open_with(image, limits, temp, &Forgetful)
+    }
+
+    /// As [`Self::open`], but layers that `memory` knows are not read until
+    /// something of them is needed that it does not know.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        image: &Image,
+        limits: &Limits,
+        temp: &Path,
+        memory: &dyn Memory,
+    ) -> Result<Self, RootError> {
         let mut left = limits.content;
         let mut layers = Vec::new();
         for (number, stored) in image.layers().iter().enumerate() {
-            let layer = stored.open(temp, left).map_err(|source| RootError::Layer {
-                layer: number,
-                source,
-            })?;
-            left = left.saturating_sub(layer.content().len());
+            let layer = stored
+                .open_or_recall(memory, temp, left)
+                .map_err(|source| RootError::Layer {
+                    layer: number,
+                    source,
+                })?;
+            left = left.saturating_sub(layer.size());
             layers.push(layer);
         }
         Self::merge(layers, limits)
@@ -236,12 +253,13 @@ impl RootView {
     /// A file's content, readable at random.
     ///
     /// # Errors
-    /// `UnexpectedEof` for data of another view.
+    /// `UnexpectedEof` for data of another view; those of
+    /// [`Layer::content`] for a layer that was only remembered.
     pub fn content(&self, data: &FileData) -> io::Result<FileSlice> {
         self.layers
             .get(data.layer)
-            .and_then(|layer| layer.content().slice(data.offset, data.size))
             .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+            .and_then(|layer| layer.slice(data.offset, data.size))
     }
 }
 

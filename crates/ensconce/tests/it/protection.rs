@@ -77,7 +77,13 @@ fn all_bytes(desk: &Desk, view: &RootView) -> Vec<Vec<u8>> {
     let blobs = fs::read_dir(desk.path("result/blobs/sha256")).expect("blobs");
     let blobs = blobs.map(|entry| fs::read(entry.expect("entry").path()).expect("blob"));
     let layers = view.layers().iter();
-    let layers = layers.map(|layer| layer.content().read_all(1 << 30).expect("layer"));
+    let layers = layers.map(|layer| {
+        layer
+            .content()
+            .expect("opened")
+            .read_all(1 << 30)
+            .expect("layer")
+    });
     blobs.chain(layers).collect()
 }
 

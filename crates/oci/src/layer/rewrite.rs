@@ -43,6 +43,7 @@ pub fn rewrite(
     temp: &Path,
     mut decide: impl FnMut(usize, &TarEntry) -> Action,
 ) -> Result<LayerBlob, WriteError> {
+    let whole = layer.content().map_err(io::Error::other)?;
     let mut writer = LayerWriter::new(temp, level)?;
     let mut dropped = HashSet::new();
     // Runs of kept entries are copied at once: most layers lose few entries.
@@ -62,13 +63,13 @@ pub fn rewrite(
             run = match run {
                 Some((start, end)) if end == entry.record_start => Some((start, entry.record_end)),
                 other => {
-                    copy_run(&mut writer, layer, other)?;
+                    copy_run(&mut writer, &whole, other)?;
                     Some((entry.record_start, entry.record_end))
                 }
             };
             continue;
         }
-        copy_run(&mut writer, layer, run.take())?;
+        copy_run(&mut writer, &whole, run.take())?;
         match action {
             Action::Drop => {
                 dropped.insert(entry.path.clone());
@@ -82,13 +83,13 @@ pub fn rewrite(
             }
         }
     }
-    copy_run(&mut writer, layer, run)?;
+    copy_run(&mut writer, &whole, run)?;
     writer.finish()
 }
 
 fn copy_run(
     writer: &mut LayerWriter,
-    layer: &Layer,
+    whole: &FileSlice,
     run: Option<(u64, u64)>,
 ) -> Result<(), WriteError> {
     let Some((start, end)) = run else {
@@ -96,7 +97,11 @@ fn copy_run(
     };
     let records = end
         .checked_sub(start)
-        .and_then(|length| layer.content.slice(start, length))
-        .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+        .and_then(|length| {
+            whole
+                .slice(start, length)
+                .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        })?;
     writer.copy_records(&records)
 }

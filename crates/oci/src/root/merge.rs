@@ -8,7 +8,7 @@ use super::resolve::{ResolveError, walk};
 use super::{FileData, Node, NodeKind, Record, RootError, RootView};
 use crate::layer::Layer;
 use crate::layer::entry::{EntryKind, Metadata, TarEntry, Whiteout};
-use crate::layer::walk::Walker;
+use crate::layer::walk::{WalkError, Walker};
 use crate::limits::Limits;
 use crate::path::RootPath;
 
@@ -24,11 +24,7 @@ impl RootView {
         for (number, layer) in layers.iter().enumerate() {
             merge.layer = number;
             let mut of_layer = Vec::new();
-            for entry in Walker::new(layer.content(), &limits) {
-                let entry = entry.map_err(|source| RootError::Walk {
-                    layer: number,
-                    source,
-                })?;
+            for entry in entries(layer, number, &limits)? {
                 of_layer.push(merge.apply(entry)?);
             }
             limits.entries = limits.entries.saturating_sub(of_layer.len() as u64);
@@ -40,6 +36,28 @@ impl RootView {
             records,
         })
     }
+}
+
+/// The entries of a layer, from what is remembered or from the layer itself.
+fn entries(layer: &Layer, number: usize, limits: &Limits) -> Result<Vec<TarEntry>, RootError> {
+    let failed = |source| RootError::Walk {
+        layer: number,
+        source,
+    };
+    if let Some(entries) = layer.recalled_entries() {
+        if entries.len() as u64 > limits.entries {
+            let limit = limits.entries;
+            return Err(failed(WalkError::TooManyEntries { limit }));
+        }
+        return Ok(entries.to_vec());
+    }
+    let content = layer.content().map_err(|source| RootError::Layer {
+        layer: number,
+        source,
+    })?;
+    Walker::new(&content, limits)
+        .collect::<Result<_, _>>()
+        .map_err(failed)
 }
 
 struct Merge {

@@ -7,6 +7,7 @@ mod fixture;
 mod hostile;
 mod merge;
 mod output;
+mod recall;
 mod selection;
 mod skopeo;
 mod unpack;

@@ -46,7 +46,11 @@ fn rewritten(view: &RootView, prefixes: &[&str], level: Level) -> Vec<Vec<u8>> {
             let again =
                 RootView::open(&open(&target), &oci::limits::Limits::default(), temp.path())
                     .expect("own output");
-            again.layers()[0].content().read_all(1 << 30).expect("read")
+            again.layers()[0]
+                .content()
+                .expect("opened")
+                .read_all(1 << 30)
+                .expect("read")
         })
         .collect()
 }
