@@ -13,6 +13,7 @@ extern crate std;
 pub mod context;
 pub mod errno;
 pub mod host;
+pub mod log;
 pub mod machine;
 pub mod memory;
 pub mod net;

@@ -14,6 +14,8 @@ pub mod system;
 pub mod threads;
 pub mod time;
 
+use enclave_abi::start::LogLevel;
+
 use crate::context::Context;
 use crate::errno::Errno;
 use crate::process::frame::{Frame, NO_CALL};
@@ -140,6 +142,13 @@ pub fn dispatch(cx: &Context<'_>, number: u64, args: [u64; 6]) -> Result<u64, Er
             .or_else(|| scheduling::dispatch(cx, number, args))
             .or_else(|| io::dispatch(cx, number, args))
             .or_else(|| net::dispatch(cx, number, args))
-            .unwrap_or(Err(Errno::ENOSYS)),
+            .unwrap_or_else(|| {
+                crate::log::line(
+                    cx.machine,
+                    LogLevel::Debug,
+                    format_args!("system call {number} does not exist here"),
+                );
+                Err(Errno::ENOSYS)
+            }),
     }
 }

@@ -8,6 +8,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use enclave_abi::entry::AbortReason;
+use enclave_abi::start::LogLevel;
 use sgx::ssa::vector;
 
 use super::frame::{Frame, NO_CALL, NO_VECTOR};
@@ -148,5 +149,19 @@ fn undefined(cx: &Context<'_>, frame: &mut Frame) {
 /// A signal that cannot be blocked or ignored: the program did it to itself.
 fn force(cx: &Context<'_>, frame: &mut Frame, info: SigInfo) {
     frame.orig_rax = NO_CALL;
+    crate::log::line(
+        cx.machine,
+        LogLevel::Debug,
+        format_args!(
+            "thread {}: signal {} for exception {} (error {:#x}) at {:#x}, about {:#x}, stack {:#x}",
+            cx.task.tid,
+            info.signal,
+            frame.vector,
+            frame.error,
+            frame.rip,
+            frame.address,
+            frame.rsp,
+        ),
+    );
     signal::send::force(cx, info);
 }

@@ -68,6 +68,11 @@ fn handle(cx: &Context<'_>, frame: &mut Frame, info: &SigInfo, action: Action) {
             .set(info.signal, Action::default());
     }
     if signal_frame::push(cx, frame, info, &action, in_frame).is_err() {
+        crate::log::line(
+            cx.machine,
+            enclave_abi::start::LogLevel::Debug,
+            format_args!("no room for a signal frame at {:#x}", frame.rsp),
+        );
         // No room for the frame: Linux sends SIGSEGV, and its handler has none either.
         kill(cx, super::SIGSEGV);
     }
