@@ -3,6 +3,7 @@
 //! starts its launcher there, without root and without a container.
 
 mod clean_up;
+mod network_files;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
@@ -77,6 +78,8 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Failure> {
         .class(Class::Internal, "Cannot make a private directory")?;
     let root_fd = File::open(&root).class(Class::Internal, "Cannot open the private directory")?;
     unpack_below(&root_fd, &view).class(Class::NativeImage, "Cannot unpack the image")?;
+    network_files::put(&root_fd)
+        .class(Class::Internal, "Cannot write the unpacked image's /etc")?;
     drop(view);
 
     // The launcher takes this process's place: signals, exit code and
