@@ -6,6 +6,7 @@
 //! `ensconce doctor --sgx-device`.
 
 mod args;
+mod cache_home;
 mod console;
 mod convert;
 mod dev;

@@ -6,15 +6,15 @@
 //! size, time and inode may stand for its content. Nothing of a converted image
 //! is ever taken from this cache.
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::build::write;
 use super::plan::{Built, Shape};
+use crate::cache_home::{self, state};
 use crate::exit::{Class, Classify as _, Failure};
 
 /// Names the files of an entry, one per line, with what they looked like.
@@ -66,36 +66,7 @@ impl Key {
 impl Cache {
     /// `$XDG_CACHE_HOME/ensconce/enclave`, else below `~/.cache`; made with mode 0700.
     pub(super) fn open() -> Result<Self, Failure> {
-        let absolute = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
-        let base = absolute("XDG_CACHE_HOME")
-            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-            .ok_or_else(|| {
-                Failure::new(
-                    Class::Files,
-                    "Neither XDG_CACHE_HOME nor HOME names a directory for the cache; set one",
-                )
-            })?;
-        let path = base.join("ensconce/enclave");
-        let doing = || format!("Cannot use the cache directory '{}'", path.display());
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .class(Class::Files, doing())?;
-        let metadata = fs::metadata(&path).class(Class::Files, doing())?;
-        let is_private =
-            metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
-        if !is_private {
-            return Err(Failure::new(
-                Class::Files,
-                format!("{}: others may write to it; remove it", doing()),
-            ));
-        }
-        Ok(Self(path))
+        cache_home::directory("enclave").map(Self)
     }
 
     /// The directory of a valid entry.
@@ -169,23 +140,4 @@ impl Cache {
             let _ = fs::remove_dir_all(path);
         }
     }
-}
-
-/// What changes when a file does; empty bytes stand for no file. Links are
-/// followed, so that a link to another file counts as a change.
-fn state(path: &Path) -> Option<Vec<u8>> {
-    let look = |metadata: &Metadata| {
-        format!(
-            "{}:{}:{}:{}.{}:{}.{}",
-            metadata.dev(),
-            metadata.ino(),
-            metadata.size(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-            metadata.ctime(),
-            metadata.ctime_nsec(),
-        )
-        .into_bytes()
-    };
-    fs::metadata(path).ok().as_ref().map(look)
 }
