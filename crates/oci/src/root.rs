@@ -9,9 +9,10 @@ mod merge;
 mod resolve;
 mod selection;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::image::Image;
 use crate::layer::entry::{Metadata, TarEntry, WhiteoutError};
@@ -162,6 +163,8 @@ pub struct RootView {
     nodes: BTreeMap<RootPath, Node>,
     layers: Vec<Layer>,
     records: Vec<Vec<Record>>,
+    /// What content was asked for.
+    asked: Mutex<BTreeSet<FileData>>,
 }
 
 impl RootView {
@@ -250,12 +253,24 @@ impl RootView {
         }
     }
 
+    /// The files whose content was asked for so far: what a caller needs
+    /// beyond names, and may want to keep for the next time.
+    #[must_use]
+    pub fn asked_for(&self) -> Vec<FileData> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.iter().copied().collect()
+    }
+
     /// A file's content, readable at random.
     ///
     /// # Errors
     /// `UnexpectedEof` for data of another view; those of
     /// [`Layer::content`] for a layer that was only remembered.
     pub fn content(&self, data: &FileData) -> io::Result<FileSlice> {
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(*data);
         self.layers
             .get(data.layer)
             .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())

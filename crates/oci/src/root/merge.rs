@@ -3,6 +3,7 @@
 //! Changesets").
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use super::resolve::{ResolveError, walk};
 use super::{FileData, Node, NodeKind, Record, RootError, RootView};
@@ -34,6 +35,7 @@ impl RootView {
             nodes: merge.nodes,
             layers,
             records,
+            asked: Mutex::default(),
         })
     }
 }
