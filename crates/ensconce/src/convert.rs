@@ -10,6 +10,7 @@
 mod anchor;
 mod assemble;
 mod binary;
+mod cache;
 mod command;
 mod enclave;
 mod facts;
@@ -21,6 +22,8 @@ mod session;
 mod startup;
 mod upload;
 
+use std::sync::Arc;
+
 use oci::image::Image;
 use oci::limits::Limits;
 use oci::root::RootView;
@@ -30,6 +33,8 @@ use crate::console::Console;
 use crate::exit::{Class, Classify as _, Failure};
 use crate::libexec::Libexec;
 use assemble::Parts;
+use cache::Cache;
+use cache::layer::Layers;
 use facts::Facts;
 use regions::Plan;
 use report::Digests;
@@ -61,7 +66,13 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
         native.layers().len(),
         native.digest()
     ));
-    let view = RootView::open(&native, &limits, &temp).class(
+    // A dry run leaves nothing behind, not even a cache.
+    let cache = match options.dry_run {
+        true => None,
+        false => Cache::open(console).map(Arc::new),
+    };
+    let known_layers = Layers::new(cache, &temp);
+    let view = RootView::open_with(&native, &limits, &temp, &known_layers).class(
         Class::NativeImage,
         format!("Cannot read '{}'", request.from),
     )?;
@@ -71,9 +82,12 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
     let mut plan = Plan::new(&request, &view, console)?;
     console.step(format!("find what {} needs to start", binary.path));
     let mut facts = Facts::default();
+    known_layers.teach(&view, &mut facts);
     let startup = startup::plan(&view, &binary, &agent, &mut plan, &mut facts, console)?;
     let cas = upload::find(&request, console)?;
 
+    // What was read up to here is what a start takes; from here on, all is.
+    let needed = view.asked_for();
     console.step("protect the files");
     let adds_generic_name = !options.disable_binary_symlink_detection;
     let sealed = seal::seal(
@@ -140,6 +154,8 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
         staged
             .commit()
             .class(Class::Output, format!("Cannot write '{}'", request.to))?;
+        let selection = view.select(&plan.encrypted);
+        known_layers.remember(&view, &selection, &facts, &needed);
     }
     if let Some(path) = &options.report {
         report::write(path, &parts, layers, &digests)?;

@@ -82,6 +82,16 @@ impl Facts {
         self.0.get(data).map(Arc::clone)
     }
 
+    /// All files that something is known about.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&FileData, &Arc<Known>)> {
+        self.0.iter()
+    }
+
+    /// Takes over what is known from elsewhere.
+    pub(crate) fn share(&mut self, data: FileData, known: Arc<Known>) {
+        self.0.insert(data, known);
+    }
+
     /// Remembers a file.
     pub(crate) fn learn(&mut self, data: FileData, known: Known) {
         self.0.insert(data, Arc::new(known));
