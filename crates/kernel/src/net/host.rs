@@ -3,8 +3,6 @@
 //! polling: the host's own clock decides nothing.
 
 mod name;
-#[cfg(test)]
-mod tests;
 mod transfer;
 
 use alloc::sync::Arc;
@@ -100,7 +98,7 @@ impl HostSocket {
         let mut deadline = None;
         loop {
             match call() {
-                Err(Errno::EINTR) if !must_stop(cx) => {}
+                Err(Errno::EINTR) if !cx.interrupted() => {}
                 Err(Errno::EAGAIN) if !nonblock => {
                     let timeout = if events.contains(Events::OUT) {
                         &self.send_timeout
@@ -141,7 +139,7 @@ impl HostSocket {
                 Word::Value(timeout),
             ];
             match cx.host(Op::Poll, words) {
-                Err(Errno::EINTR) if !must_stop(cx) => {}
+                Err(Errno::EINTR) if !cx.interrupted() => {}
                 Ok(0) => {}
                 other => return other.map(|_| ()),
             }
@@ -176,7 +174,7 @@ impl HostSocket {
     fn name(&self, cx: &Context<'_>, op: Op) -> Result<Address, Errno> {
         let mut room = [0; 4 + address::MAX_LEN];
         cx.host(op, &mut [Word::Fd(self.fd()), Word::Out(&mut room)])?;
-        Ok(told_address(&room, self.identity.domain)?.unwrap_or(Address::Unnamed))
+        told_address(&room, self.identity.domain)
     }
 
     fn timeout(&self, name: u32) -> Option<&Timeout> {
@@ -216,13 +214,6 @@ fn nobody() -> Vec<u8> {
         .collect()
 }
 
-/// Whether a call that the host interrupted must end, so that a signal is
-/// delivered.
-fn must_stop(cx: &Context<'_>) -> bool {
-    crate::signal::send::absorb_hints(cx.machine);
-    cx.interrupted()
-}
-
 /// An errno as SO_ERROR tells it, 0 for none.
 fn error_number(answer: &[u8]) -> Result<i32, Errno> {
     let number = answer.first_chunk::<4>().ok_or(Errno::EIO)?;
@@ -232,13 +223,15 @@ fn error_number(answer: &[u8]) -> Result<i32, Errno> {
     }
 }
 
-/// Length and address as `accept` and the name calls tell them.
-fn told_address(
-    room: &[u8; 4 + address::MAX_LEN],
-    domain: Domain,
-) -> Result<Option<Address>, Errno> {
+/// Length and address as `accept` and the name calls tell them. Only AF_UNIX
+/// knows sockets without a name.
+fn told_address(room: &[u8; 4 + address::MAX_LEN], domain: Domain) -> Result<Address, Errno> {
     let (len, bytes) = room.split_first_chunk::<4>().ok_or(Errno::EIO)?;
-    Address::from_host(bytes, u32::from_le_bytes(*len), domain)
+    match Address::from_host(bytes, u32::from_le_bytes(*len), domain)? {
+        Some(address) => Ok(address),
+        None if domain == Domain::Unix => Ok(Address::Unnamed),
+        None => Err(Errno::EIO),
+    }
 }
 
 impl Socket for HostSocket {
@@ -251,7 +244,7 @@ impl Socket for HostSocket {
     }
 
     fn bind(&self, cx: &Context<'_>, address: &Address) -> Result<(), Errno> {
-        let outside = name::for_host(cx, address)?;
+        let outside = name::to_bind(cx, address)?;
         let words = &mut [Word::Fd(self.fd()), Word::In(&outside)];
         cx.host(Op::Bind, words)?;
         if self.identity.domain == Domain::Unix {
@@ -262,14 +255,14 @@ impl Socket for HostSocket {
     }
 
     fn connect(&self, cx: &Context<'_>, address: &Address, nonblock: bool) -> Result<(), Errno> {
-        let outside = name::for_host(cx, address)?;
+        let outside = name::to_reach(cx, address)?;
         let mut deadline = None;
         loop {
             let words = &mut [Word::Fd(self.fd()), Word::In(&outside)];
             match cx.host(Op::Connect, words) {
                 Ok(_) => return Ok(()),
                 // Linux goes on waiting when a blocking connect is called again.
-                Err(Errno::EINTR) if !must_stop(cx) => {}
+                Err(Errno::EINTR) if !cx.interrupted() => {}
                 Err(Errno::EINPROGRESS | Errno::EALREADY) if !nonblock => {
                     let until = match deadline {
                         Some(known) => known,
@@ -320,7 +313,7 @@ impl Socket for HostSocket {
             cx.host(Op::Accept, words)
         })?;
         let handle = HostHandle::from_result(cx.machine, fd)?;
-        let address = told_address(&room, self.identity.domain)?.unwrap_or(Address::Unnamed);
+        let address = told_address(&room, self.identity.domain)?;
         let socket = Self::of(handle, self.identity, flags);
         *socket.bound.lock() = self.bound.lock().clone();
         if self.receive_timeout.is_set() || self.send_timeout.is_set() {

@@ -101,6 +101,12 @@ pub trait FileSystem: Send + Sync + core::fmt::Debug {
         true
     }
 
+    /// Where the host has a path, if names here are the host's: for sockets,
+    /// which it opens by name.
+    fn host_path(&self, _path: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Makes a directory.
     ///
     /// # Errors

@@ -105,6 +105,10 @@ pub(super) fn host_change(
 }
 
 impl FileSystem for HostFs {
+    fn host_path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        Some(path.to_vec())
+    }
+
     fn stat(&self, cx: &Context<'_>, path: &[u8]) -> Result<Stat, Errno> {
         let stat = host_stat(cx, path)?;
         if stat.kind() == FileType::Directory {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Addresses on their way to the host. Paths become absolute: the host knows
-//! nothing of a program's working directory.
+//! Addresses on their way to the host. A path is walked as files' are, and only
+//! names in the host's own regions leave: a socket at a protected or ephemeral
+//! path is never one that the host put there.
 
 use alloc::vec::Vec;
 
@@ -12,21 +13,48 @@ use crate::vfs::path;
 /// Longest path the host can take (`sun_path` with its NUL).
 const MAX_PATH: usize = 107;
 
-/// The bytes of an address for the host.
+/// The address of a socket to be made. A last symbolic link is not followed.
 ///
 /// # Errors
-/// `ENAMETOOLONG` if the absolute path does not fit.
-pub(super) fn for_host(cx: &Context<'_>, address: &Address) -> Result<Vec<u8>, Errno> {
+/// `EOPNOTSUPP` for a path that is not the host's, `ENAMETOOLONG` if the absolute
+/// path does not fit; path errors.
+pub(super) fn to_bind(cx: &Context<'_>, address: &Address) -> Result<Vec<u8>, Errno> {
+    outside(cx, address, false, Errno::EOPNOTSUPP)
+}
+
+/// The address of a socket that should exist.
+///
+/// # Errors
+/// `ECONNREFUSED` for a path that is not the host's; else as [`to_bind`].
+pub(super) fn to_reach(cx: &Context<'_>, address: &Address) -> Result<Vec<u8>, Errno> {
+    outside(cx, address, true, Errno::ECONNREFUSED)
+}
+
+fn outside(
+    cx: &Context<'_>,
+    address: &Address,
+    follow: bool,
+    refusal: Errno,
+) -> Result<Vec<u8>, Errno> {
     let Address::Path(given) = address else {
         return Ok(address.encode());
     };
-    let absolute = if given.first() == Some(&b'/') {
-        given.clone()
+    let files = &cx.process().files;
+    let cwd = files.cwd();
+    // The agent reaches the attestation service, wherever regions lie: what it
+    // says there is evidence, not trust.
+    let path = if cx.process().is_agent() {
+        Some(if given.first() == Some(&b'/') {
+            given.clone()
+        } else {
+            path::join(&cwd, given)
+        })
     } else {
-        path::join(&cx.process().files.cwd(), given)
+        files.namespace().host_path(cx, &cwd, given, follow)?
     };
-    if absolute.len() > MAX_PATH {
+    let path = path.ok_or(refusal)?;
+    if path.len() > MAX_PATH {
         return Err(Errno::ENAMETOOLONG);
     }
-    Ok(Address::Path(absolute).encode())
+    Ok(Address::Path(path).encode())
 }

@@ -28,7 +28,7 @@ impl HostSocket {
         // With MSG_TRUNC the host would tell lengths above the room.
         flags -= Flags::TRUNC;
         if has_timeout {
-            flags = flags - Flags::WAITALL | Flags::DONTWAIT;
+            flags = (flags - Flags::WAITALL) | Flags::DONTWAIT;
         }
         flags.bits().into()
     }
@@ -61,7 +61,7 @@ impl HostSocket {
         flags: Flags,
     ) -> Result<usize, Errno> {
         let to = match to {
-            Some(address) => super::name::for_host(cx, address)?,
+            Some(address) => super::name::to_reach(cx, address)?,
             None => vec![],
         };
         if !self.identity.is_stream() {
@@ -80,7 +80,7 @@ impl HostSocket {
                     done += count;
                     let is_cut = count < asked && flags.contains(Flags::DONTWAIT);
                     // A signal cut it: the program learns of both.
-                    let is_interrupted = count < asked && super::must_stop(cx);
+                    let is_interrupted = count < asked && cx.interrupted();
                     if done >= from.len() || count == 0 || is_cut || is_interrupted {
                         return Ok(done);
                     }

@@ -24,6 +24,26 @@ impl Namespace {
             .map_or(Err(Errno::ENOENT), |mount| Ok(&mount.fs))
     }
 
+    /// Where the host has a path, for sockets: `None` if the path lies in a region
+    /// that is not the host's. With `follow` it must exist.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ELOOP`, `ENOTDIR`; the host's errno.
+    pub fn host_path(
+        &self,
+        cx: &Context<'_>,
+        base: &[u8],
+        name: &[u8],
+        follow: bool,
+    ) -> Result<Option<Vec<u8>>, Errno> {
+        self.at_last(cx, base, name, follow, |place, _| {
+            if follow && let Component::Symlink(_) = place.fs.component(cx, &place.path)? {
+                return Err(Errno::ELOOP);
+            }
+            Ok(place.fs.host_path(&place.path))
+        })
+    }
+
     /// Resolves everything but a last symbolic link; whether the path demands a
     /// directory comes with it.
     pub(super) fn place_of(
