@@ -143,7 +143,7 @@ pub fn dispatch(cx: &Context<'_>, number: u64, args: [u64; 6]) -> Option<Result<
         }
 
         nr::__NR_poll => wait::poll(cx, a, b, c),
-        nr::__NR_ppoll => wait::ppoll(cx, a, b, c, d),
+        nr::__NR_ppoll => wait::ppoll(cx, a, b, c, [d, e]),
         nr::__NR_select => wait::select(cx, a, [b, c, d], e),
         nr::__NR_pselect6 => wait::pselect6(cx, a, [b, c, d], e, f),
         nr::__NR_epoll_create => create::epoll_create(cx, a),
@@ -193,6 +193,9 @@ fn base(cx: &Context<'_>, dirfd: u64, path: &[u8]) -> Result<Vec<u8>, Errno> {
 /// Reads a path and finds where it starts.
 fn path_at(cx: &Context<'_>, dirfd: u64, addr: u64) -> Result<(Vec<u8>, Vec<u8>), Errno> {
     let path = cx.read_path(addr)?;
+    if path.is_empty() {
+        return Err(Errno::ENOENT);
+    }
     Ok((base(cx, dirfd, &path)?, path))
 }
 

@@ -94,12 +94,12 @@ pub(super) fn readlink(
     if len <= 0 {
         return Err(Errno::EINVAL);
     }
-    let (base, name) = path_at(cx, dirfd, path)?;
-    let target = if name.is_empty() {
+    let target = if cx.read_array::<1>(path)? == [0] && dirfd as i32 != super::AT_FDCWD {
         // An O_PATH descriptor of the link itself.
         let link = file(cx, dirfd)?;
         namespace(cx).readlink(cx, b"/", &link.path)?
     } else {
+        let (base, name) = path_at(cx, dirfd, path)?;
         namespace(cx).readlink(cx, &base, &name)?
     };
     let count = target.len().min(len as usize);

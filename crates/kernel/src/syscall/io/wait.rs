@@ -76,10 +76,10 @@ pub(super) fn ppoll(
     fds: u64,
     count: u64,
     timeout: u64,
-    mask: u64,
+    [mask, size]: [u64; 2],
 ) -> Result<u64, Errno> {
     let deadline = after_timespec(cx, timeout)?;
-    let result = under_mask(cx, mask, 8, || poll_until(cx, fds, count, deadline));
+    let result = under_mask(cx, mask, size, || poll_until(cx, fds, count, deadline));
     if let (Some(deadline), true) = (deadline, timeout != 0) {
         write_timespec(cx, timeout, left(cx, deadline));
     }
