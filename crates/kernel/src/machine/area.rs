@@ -32,75 +32,79 @@ pub(crate) fn acceptable(addr: u64, len: u64, elrange: u64) -> bool {
             .is_some_and(|end| end < 1 << 47)
 }
 
-fn area() -> u64 {
-    DataPage::current().get(slot::AREA)
-}
+/// The calling thread's area, checked at its first entry.
+#[derive(Clone, Copy)]
+struct Area(u64);
 
-fn put(offset: usize, word: u64) {
-    // SAFETY: `offset` is an aligned place in the call area, which is host
-    // memory: nothing of Rust's lies there.
-    unsafe {
-        core::ptr::with_exposed_provenance_mut::<u64>(area() as usize + offset).write_volatile(word)
-    };
-}
-
-fn get(offset: usize) -> u64 {
-    // SAFETY: as in `put`; one fetch.
-    unsafe { core::ptr::with_exposed_provenance::<u64>(area() as usize + offset).read_volatile() }
-}
-
-/// Copies `len` bytes from enclave address `from` to the data part; `EFAULT` if
-/// `from` faults.
-fn put_bytes(offset: usize, from: u64, len: usize) -> Result<(), Errno> {
-    let to = area() + (DATA_OFFSET + offset) as u64;
-    let words = len / 8;
-    // SAFETY: the caller checked `offset + len <= DATA_LEN`; reads that fault end the copy.
-    let left = unsafe { copy_words(to, from, words as u64) };
-    if left != 0 {
-        return Err(Errno::EFAULT);
+impl Area {
+    fn current() -> Self {
+        Self(DataPage::current().get(slot::AREA))
     }
-    let tail = len % 8;
-    if tail != 0 {
-        let mut word = [0_u8; 8];
-        let at = core::ptr::from_mut(&mut word) as u64;
-        // SAFETY: `tail` < 8 bytes into a local array; a fault ends the copy.
-        if unsafe { copy_bytes(at, from + (words * 8) as u64, tail as u64) } != 0 {
+
+    fn put(self, offset: usize, word: u64) {
+        let at = self.0 as usize + offset;
+        // SAFETY: `offset` is an aligned place in the call area, which is host
+        // memory: nothing of Rust's lies there.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u64>(at).write_volatile(word) };
+    }
+
+    fn get(self, offset: usize) -> u64 {
+        let at = self.0 as usize + offset;
+        // SAFETY: as in `put`; one fetch.
+        unsafe { core::ptr::with_exposed_provenance::<u64>(at).read_volatile() }
+    }
+
+    /// Copies `len` bytes from enclave address `from` to the data part; `EFAULT`
+    /// if `from` faults.
+    fn put_bytes(self, offset: usize, from: u64, len: usize) -> Result<(), Errno> {
+        let to = self.0 + (DATA_OFFSET + offset) as u64;
+        let words = len / 8;
+        // SAFETY: the caller checked `offset + len <= DATA_LEN`; reads that fault end the copy.
+        let left = unsafe { copy_words(to, from, words as u64) };
+        if left != 0 {
             return Err(Errno::EFAULT);
         }
-        put(
-            DATA_OFFSET + offset + words * 8,
-            u64::from_le_bytes(core::hint::black_box(word)),
-        );
+        let tail = len % 8;
+        if tail != 0 {
+            let mut word = [0_u8; 8];
+            let at = core::ptr::from_mut(&mut word) as u64;
+            // SAFETY: `tail` < 8 bytes into a local array; a fault ends the copy.
+            if unsafe { copy_bytes(at, from + (words * 8) as u64, tail as u64) } != 0 {
+                return Err(Errno::EFAULT);
+            }
+            let word = u64::from_le_bytes(core::hint::black_box(word));
+            self.put(DATA_OFFSET + offset + words * 8, word);
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Copies `len` bytes of the data part to enclave address `to`.
-fn get_bytes(offset: usize, to: u64, len: usize) -> Result<(), Errno> {
-    let from = area() + (DATA_OFFSET + offset) as u64;
-    let words = len / 8;
-    // SAFETY: the caller checked `offset + len <= DATA_LEN` and that `to` is
-    // memory of the kernel's caller or of a program; writes that fault end the copy.
-    if unsafe { copy_words(to, from, words as u64) } != 0 {
-        return Err(Errno::EFAULT);
-    }
-    let tail = len % 8;
-    if tail != 0 {
-        let word = get(DATA_OFFSET + offset + words * 8).to_le_bytes();
-        let at = core::ptr::from_ref(&word) as u64;
-        // SAFETY: `tail` < 8 bytes from a local array.
-        if unsafe { copy_bytes(to + (words * 8) as u64, at, tail as u64) } != 0 {
+    /// Copies `len` bytes of the data part to enclave address `to`.
+    fn get_bytes(self, offset: usize, to: u64, len: usize) -> Result<(), Errno> {
+        let from = self.0 + (DATA_OFFSET + offset) as u64;
+        let words = len / 8;
+        // SAFETY: the caller checked `offset + len <= DATA_LEN` and that `to` is
+        // memory of the kernel's caller or of a program; writes that fault end the copy.
+        if unsafe { copy_words(to, from, words as u64) } != 0 {
             return Err(Errno::EFAULT);
         }
+        let tail = len % 8;
+        if tail != 0 {
+            let word = self.get(DATA_OFFSET + offset + words * 8).to_le_bytes();
+            let at = core::ptr::from_ref(&word) as u64;
+            // SAFETY: `tail` < 8 bytes from a local array.
+            if unsafe { copy_bytes(to + (words * 8) as u64, at, tail as u64) } != 0 {
+                return Err(Errno::EFAULT);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Reads the start block that the launcher put into the first thread's area.
 pub(crate) fn read_start(len: usize) -> alloc::vec::Vec<u8> {
     let mut out = alloc::vec![0; len.min(DATA_LEN)];
     let to = out.as_mut_ptr() as u64;
-    if get_bytes(0, to, out.len()).is_err() {
+    if Area::current().get_bytes(0, to, out.len()).is_err() {
         super::abort(AbortReason::KernelFault);
     }
     out
@@ -145,11 +149,12 @@ pub(crate) fn call(op: Op, words: &mut [Word<'_>]) -> Result<u64, Errno> {
         buffers += 1;
     }
     // Second pass: stage.
-    put(OP_OFFSET, op as u64);
+    let area = Area::current();
+    area.put(OP_OFFSET, op as u64);
     let mut arg = 0;
     let mut push = |value: u64| {
         if arg < ARGS {
-            put(ARGS_OFFSET + arg * 8, value);
+            area.put(ARGS_OFFSET + arg * 8, value);
             arg += 1;
         }
     };
@@ -169,19 +174,19 @@ pub(crate) fn call(op: Op, words: &mut [Word<'_>]) -> Result<u64, Errno> {
             Word::Out(_) | Word::OutUser(_) => None,
         };
         if let Some(from) = from {
-            put_bytes(places[buffer], from, lens[buffer])?;
+            area.put_bytes(places[buffer], from, lens[buffer])?;
         }
         push(places[buffer] as u64);
         push(lens[buffer] as u64);
         buffer += 1;
     }
     for rest in arg..ARGS {
-        put(ARGS_OFFSET + rest * 8, 0);
+        area.put(ARGS_OFFSET + rest * 8, 0);
     }
     // SAFETY: the area holds a complete call; the thread's state is RUNNING.
     let hints = unsafe { machine_exit() };
     super::exception::take_hints(hints);
-    let result = get(RESULT_OFFSET).cast_signed();
+    let result = area.get(RESULT_OFFSET).cast_signed();
     let checked = answer::check(op, result, lens.get(..buffers).unwrap_or(&[]));
     // SAFETY: SSE2 is part of every x86-64 CPU.
     unsafe { _mm_lfence() };
@@ -200,7 +205,7 @@ pub(crate) fn call(op: Op, words: &mut [Word<'_>]) -> Result<u64, Errno> {
         };
         if let Some(to) = to {
             let len = answer::filled(op, value, buffer, lens[buffer]);
-            get_bytes(places[buffer], to, len)?;
+            area.get_bytes(places[buffer], to, len)?;
         }
         buffer += 1;
     }
@@ -209,9 +214,10 @@ pub(crate) fn call(op: Op, words: &mut [Word<'_>]) -> Result<u64, Errno> {
 
 /// Stages the call that ends this host thread; the caller then leaves for good.
 pub(crate) fn stage_thread_exit() {
-    put(OP_OFFSET, Op::ThreadExit as u64);
+    let area = Area::current();
+    area.put(OP_OFFSET, Op::ThreadExit as u64);
     for rest in 0..ARGS {
-        put(ARGS_OFFSET + rest * 8, 0);
+        area.put(ARGS_OFFSET + rest * 8, 0);
     }
 }
 

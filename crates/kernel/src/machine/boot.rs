@@ -175,7 +175,6 @@ pub(crate) fn start_thread(task: &Arc<Task>, frame: &Frame, fs: u64) -> Result<(
     let mut frame = frame.clone();
     frame.spare = fs;
     page.set(slot::XFRM, DataPage::current().get(slot::XFRM));
-    page.set(slot::FAULT_COUNT, 0);
     page.attention().store(0, Ordering::Release);
     task.set_thread(index);
     install(page, Arc::clone(task), &frame);

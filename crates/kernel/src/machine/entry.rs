@@ -9,8 +9,8 @@
 //! gate alone.
 //!
 //! Kernel Rust is compiled for SSE2 without VEX, so entering it saves only
-//! xmm0-15; the upper parts stay in the registers. `machine_exit` saves all of
-//! it (XSAVEC), shows the host initial state, and restores it.
+//! xmm0-15; the upper parts stay in the registers. `machine_exit` saves what is
+//! in use, shows the host initial state, and restores it.
 
 use core::arch::global_asm;
 
@@ -86,9 +86,125 @@ enclave_entry:
     push 2
     popfq
     rdgsbase r8
-    mov eax, gs:[{XFRM}]
+    mov ecx, 1
+    xgetbv
+    and eax, gs:[{XFRM}]
+    mov r9d, gs:[{INUSE}]
+    test r9b, 1
+    jnz 30f
+    # What the host has left in x87.
+    test al, 1
+    jz 20f
+    mov r10d, eax
+    mov eax, 1
+    xor edx, edx
+    xrstor64 [rip + CLEAN]
+    mov eax, r10d
+20: test dword ptr gs:[{XFRM}], 4
+    jz 21f
+    vzeroall
+21: test r9b, 0x44
+    jz 23f
+    test dword ptr gs:[{XFRM}], 0x40
+    jz 22f
+    vmovdqa64 zmm0, [r8 + {XSAVE} + 0]
+    vmovdqa64 zmm1, [r8 + {XSAVE} + 64]
+    vmovdqa64 zmm2, [r8 + {XSAVE} + 128]
+    vmovdqa64 zmm3, [r8 + {XSAVE} + 192]
+    vmovdqa64 zmm4, [r8 + {XSAVE} + 256]
+    vmovdqa64 zmm5, [r8 + {XSAVE} + 320]
+    vmovdqa64 zmm6, [r8 + {XSAVE} + 384]
+    vmovdqa64 zmm7, [r8 + {XSAVE} + 448]
+    vmovdqa64 zmm8, [r8 + {XSAVE} + 512]
+    vmovdqa64 zmm9, [r8 + {XSAVE} + 576]
+    vmovdqa64 zmm10, [r8 + {XSAVE} + 640]
+    vmovdqa64 zmm11, [r8 + {XSAVE} + 704]
+    vmovdqa64 zmm12, [r8 + {XSAVE} + 768]
+    vmovdqa64 zmm13, [r8 + {XSAVE} + 832]
+    vmovdqa64 zmm14, [r8 + {XSAVE} + 896]
+    vmovdqa64 zmm15, [r8 + {XSAVE} + 960]
+    jmp 23f
+22:
+    vmovdqa ymm0, [r8 + {XSAVE} + 0]
+    vmovdqa ymm1, [r8 + {XSAVE} + 64]
+    vmovdqa ymm2, [r8 + {XSAVE} + 128]
+    vmovdqa ymm3, [r8 + {XSAVE} + 192]
+    vmovdqa ymm4, [r8 + {XSAVE} + 256]
+    vmovdqa ymm5, [r8 + {XSAVE} + 320]
+    vmovdqa ymm6, [r8 + {XSAVE} + 384]
+    vmovdqa ymm7, [r8 + {XSAVE} + 448]
+    vmovdqa ymm8, [r8 + {XSAVE} + 512]
+    vmovdqa ymm9, [r8 + {XSAVE} + 576]
+    vmovdqa ymm10, [r8 + {XSAVE} + 640]
+    vmovdqa ymm11, [r8 + {XSAVE} + 704]
+    vmovdqa ymm12, [r8 + {XSAVE} + 768]
+    vmovdqa ymm13, [r8 + {XSAVE} + 832]
+    vmovdqa ymm14, [r8 + {XSAVE} + 896]
+    vmovdqa ymm15, [r8 + {XSAVE} + 960]
+23: test r9b, 0x80
+    jz 24f
+    vmovdqa64 zmm16, [r8 + {XSAVE} + 1024]
+    vmovdqa64 zmm17, [r8 + {XSAVE} + 1088]
+    vmovdqa64 zmm18, [r8 + {XSAVE} + 1152]
+    vmovdqa64 zmm19, [r8 + {XSAVE} + 1216]
+    vmovdqa64 zmm20, [r8 + {XSAVE} + 1280]
+    vmovdqa64 zmm21, [r8 + {XSAVE} + 1344]
+    vmovdqa64 zmm22, [r8 + {XSAVE} + 1408]
+    vmovdqa64 zmm23, [r8 + {XSAVE} + 1472]
+    vmovdqa64 zmm24, [r8 + {XSAVE} + 1536]
+    vmovdqa64 zmm25, [r8 + {XSAVE} + 1600]
+    vmovdqa64 zmm26, [r8 + {XSAVE} + 1664]
+    vmovdqa64 zmm27, [r8 + {XSAVE} + 1728]
+    vmovdqa64 zmm28, [r8 + {XSAVE} + 1792]
+    vmovdqa64 zmm29, [r8 + {XSAVE} + 1856]
+    vmovdqa64 zmm30, [r8 + {XSAVE} + 1920]
+    vmovdqa64 zmm31, [r8 + {XSAVE} + 1984]
+    jmp 25f
+24: test al, 0x80
+    jz 25f
+    vpxorq zmm16, zmm16, zmm16
+    vpxorq zmm17, zmm17, zmm17
+    vpxorq zmm18, zmm18, zmm18
+    vpxorq zmm19, zmm19, zmm19
+    vpxorq zmm20, zmm20, zmm20
+    vpxorq zmm21, zmm21, zmm21
+    vpxorq zmm22, zmm22, zmm22
+    vpxorq zmm23, zmm23, zmm23
+    vpxorq zmm24, zmm24, zmm24
+    vpxorq zmm25, zmm25, zmm25
+    vpxorq zmm26, zmm26, zmm26
+    vpxorq zmm27, zmm27, zmm27
+    vpxorq zmm28, zmm28, zmm28
+    vpxorq zmm29, zmm29, zmm29
+    vpxorq zmm30, zmm30, zmm30
+    vpxorq zmm31, zmm31, zmm31
+25: test r9b, 0x20
+    jz 26f
+    kmovq k0, [r8 + {XSAVE} + 2048]
+    kmovq k1, [r8 + {XSAVE} + 2056]
+    kmovq k2, [r8 + {XSAVE} + 2064]
+    kmovq k3, [r8 + {XSAVE} + 2072]
+    kmovq k4, [r8 + {XSAVE} + 2080]
+    kmovq k5, [r8 + {XSAVE} + 2088]
+    kmovq k6, [r8 + {XSAVE} + 2096]
+    kmovq k7, [r8 + {XSAVE} + 2104]
+    jmp 27f
+26: test al, 0x20
+    jz 27f
+    kxorq k0, k0, k0
+    kxorq k1, k1, k1
+    kxorq k2, k2, k2
+    kxorq k3, k3, k3
+    kxorq k4, k4, k4
+    kxorq k5, k5, k5
+    kxorq k6, k6, k6
+    kxorq k7, k7, k7
+27: ldmxcsr gs:[{MXCSR}]
+    jmp 31f
+30: mov eax, gs:[{XFRM}]
     xor edx, edx
     xrstor64 [r8 + {XSAVE}]
+31:
     mov rax, rdi
     pop rdx
     wrfsbase rdx
@@ -257,16 +373,139 @@ machine_exit:
     push rax
     mov gs:[{KERNEL_RSP}], rsp
     rdgsbase r8
-    mov eax, gs:[{XFRM}]
-    xor edx, edx
-    xsavec64 [r8 + {XSAVE}]
     mov edi, {CALL}
     xor esi, esi
     mov qword ptr gs:[{STATE}], {CALLING}
+    # Components in use. xmm0-15 are scratch here; those of the program are in
+    # its frame. XSAVE and XRSTOR cost hundreds of cycles, so only x87 takes them.
+    mov ecx, 1
+    xgetbv
+    and eax, gs:[{XFRM}]
+    mov gs:[{INUSE}], eax
+    test al, 1
+    jnz 10f
+    stmxcsr gs:[{MXCSR}]
+    test al, 0x44
+    jz 12f
+    test dword ptr gs:[{XFRM}], 0x40
+    jz 11f
+    vmovdqa64 [r8 + {XSAVE} + 0], zmm0
+    vmovdqa64 [r8 + {XSAVE} + 64], zmm1
+    vmovdqa64 [r8 + {XSAVE} + 128], zmm2
+    vmovdqa64 [r8 + {XSAVE} + 192], zmm3
+    vmovdqa64 [r8 + {XSAVE} + 256], zmm4
+    vmovdqa64 [r8 + {XSAVE} + 320], zmm5
+    vmovdqa64 [r8 + {XSAVE} + 384], zmm6
+    vmovdqa64 [r8 + {XSAVE} + 448], zmm7
+    vmovdqa64 [r8 + {XSAVE} + 512], zmm8
+    vmovdqa64 [r8 + {XSAVE} + 576], zmm9
+    vmovdqa64 [r8 + {XSAVE} + 640], zmm10
+    vmovdqa64 [r8 + {XSAVE} + 704], zmm11
+    vmovdqa64 [r8 + {XSAVE} + 768], zmm12
+    vmovdqa64 [r8 + {XSAVE} + 832], zmm13
+    vmovdqa64 [r8 + {XSAVE} + 896], zmm14
+    vmovdqa64 [r8 + {XSAVE} + 960], zmm15
+    jmp 12f
+11:
+    vmovdqa [r8 + {XSAVE} + 0], ymm0
+    vmovdqa [r8 + {XSAVE} + 64], ymm1
+    vmovdqa [r8 + {XSAVE} + 128], ymm2
+    vmovdqa [r8 + {XSAVE} + 192], ymm3
+    vmovdqa [r8 + {XSAVE} + 256], ymm4
+    vmovdqa [r8 + {XSAVE} + 320], ymm5
+    vmovdqa [r8 + {XSAVE} + 384], ymm6
+    vmovdqa [r8 + {XSAVE} + 448], ymm7
+    vmovdqa [r8 + {XSAVE} + 512], ymm8
+    vmovdqa [r8 + {XSAVE} + 576], ymm9
+    vmovdqa [r8 + {XSAVE} + 640], ymm10
+    vmovdqa [r8 + {XSAVE} + 704], ymm11
+    vmovdqa [r8 + {XSAVE} + 768], ymm12
+    vmovdqa [r8 + {XSAVE} + 832], ymm13
+    vmovdqa [r8 + {XSAVE} + 896], ymm14
+    vmovdqa [r8 + {XSAVE} + 960], ymm15
+12: test al, 0x80
+    jz 13f
+    vmovdqa64 [r8 + {XSAVE} + 1024], zmm16
+    vmovdqa64 [r8 + {XSAVE} + 1088], zmm17
+    vmovdqa64 [r8 + {XSAVE} + 1152], zmm18
+    vmovdqa64 [r8 + {XSAVE} + 1216], zmm19
+    vmovdqa64 [r8 + {XSAVE} + 1280], zmm20
+    vmovdqa64 [r8 + {XSAVE} + 1344], zmm21
+    vmovdqa64 [r8 + {XSAVE} + 1408], zmm22
+    vmovdqa64 [r8 + {XSAVE} + 1472], zmm23
+    vmovdqa64 [r8 + {XSAVE} + 1536], zmm24
+    vmovdqa64 [r8 + {XSAVE} + 1600], zmm25
+    vmovdqa64 [r8 + {XSAVE} + 1664], zmm26
+    vmovdqa64 [r8 + {XSAVE} + 1728], zmm27
+    vmovdqa64 [r8 + {XSAVE} + 1792], zmm28
+    vmovdqa64 [r8 + {XSAVE} + 1856], zmm29
+    vmovdqa64 [r8 + {XSAVE} + 1920], zmm30
+    vmovdqa64 [r8 + {XSAVE} + 1984], zmm31
+    vpxorq zmm16, zmm16, zmm16
+    vpxorq zmm17, zmm17, zmm17
+    vpxorq zmm18, zmm18, zmm18
+    vpxorq zmm19, zmm19, zmm19
+    vpxorq zmm20, zmm20, zmm20
+    vpxorq zmm21, zmm21, zmm21
+    vpxorq zmm22, zmm22, zmm22
+    vpxorq zmm23, zmm23, zmm23
+    vpxorq zmm24, zmm24, zmm24
+    vpxorq zmm25, zmm25, zmm25
+    vpxorq zmm26, zmm26, zmm26
+    vpxorq zmm27, zmm27, zmm27
+    vpxorq zmm28, zmm28, zmm28
+    vpxorq zmm29, zmm29, zmm29
+    vpxorq zmm30, zmm30, zmm30
+    vpxorq zmm31, zmm31, zmm31
+13: test al, 0x20
+    jz 14f
+    kmovq [r8 + {XSAVE} + 2048], k0
+    kmovq [r8 + {XSAVE} + 2056], k1
+    kmovq [r8 + {XSAVE} + 2064], k2
+    kmovq [r8 + {XSAVE} + 2072], k3
+    kmovq [r8 + {XSAVE} + 2080], k4
+    kmovq [r8 + {XSAVE} + 2088], k5
+    kmovq [r8 + {XSAVE} + 2096], k6
+    kmovq [r8 + {XSAVE} + 2104], k7
+    kxorq k0, k0, k0
+    kxorq k1, k1, k1
+    kxorq k2, k2, k2
+    kxorq k3, k3, k3
+    kxorq k4, k4, k4
+    kxorq k5, k5, k5
+    kxorq k6, k6, k6
+    kxorq k7, k7, k7
+14: test dword ptr gs:[{XFRM}], 4
+    jz 15f
+    vzeroall
+    jmp 16f
+15:
+    pxor xmm0, xmm0
+    pxor xmm1, xmm1
+    pxor xmm2, xmm2
+    pxor xmm3, xmm3
+    pxor xmm4, xmm4
+    pxor xmm5, xmm5
+    pxor xmm6, xmm6
+    pxor xmm7, xmm7
+    pxor xmm8, xmm8
+    pxor xmm9, xmm9
+    pxor xmm10, xmm10
+    pxor xmm11, xmm11
+    pxor xmm12, xmm12
+    pxor xmm13, xmm13
+    pxor xmm14, xmm14
+    pxor xmm15, xmm15
+16: ldmxcsr [rip + MXCSR_DEFAULT]
+    jmp leave_clean
+10: mov eax, gs:[{XFRM}]
+    xor edx, edx
+    xsavec64 [r8 + {XSAVE}]
 leave:
     mov eax, gs:[{XFRM}]
     xor edx, edx
     xrstor64 [rip + CLEAN]
+leave_clean:
     mov rbx, gs:[{HOST_RETURN}]
     mov rsp, gs:[{HOST_RSP}]
     mov rbp, gs:[{HOST_RBP}]
@@ -494,6 +733,9 @@ CLEAN:
     .quad 0x8000000000000000
     .zero 48
 
+MXCSR_DEFAULT:
+    .long 0x1f80
+
     .section .data.machine, "aw", @progbits
     .p2align 3
 BOOTED:
@@ -514,6 +756,8 @@ DEAD:
     ATTENTION = const slot::ATTENTION,
     XFRM = const slot::XFRM,
     XSAVE = const slot::XSAVE,
+    INUSE = const slot::INUSE,
+    MXCSR = const slot::MXCSR,
     FREE = const state::FREE,
     STARTABLE = const state::STARTABLE,
     RUNNING = const state::RUNNING,

@@ -4,7 +4,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use enclave_abi::layout::{THREAD_STRIDE, thread as area};
+use enclave_abi::layout::thread as area;
 
 use crate::process::frame::Frame;
 
@@ -22,9 +22,11 @@ pub(crate) mod slot {
     pub(crate) const FRAME: usize = 0x48;
     pub(crate) const ATTENTION: usize = 0x50;
     pub(crate) const XFRM: usize = 0x58;
-    pub(crate) const FAULT_ADDR: usize = 0x60;
-    pub(crate) const FAULT_COUNT: usize = 0x68;
-    /// Extended state during host calls (XSAVEC form).
+    /// State components in use when the thread left (32 bits).
+    pub(crate) const INUSE: usize = 0x60;
+    /// MXCSR when the thread left (32 bits).
+    pub(crate) const MXCSR: usize = 0x64;
+    /// Extended state during host calls: by register, or in XSAVEC form if x87 is in use.
     pub(crate) const XSAVE: usize = 0x400;
 }
 
@@ -73,11 +75,6 @@ impl DataPage {
 
     pub(crate) fn addr(self) -> u64 {
         self.0
-    }
-
-    /// Which thread this is.
-    pub(crate) fn index(self, layout: &enclave_abi::layout::Layout) -> u32 {
-        ((self.0 - area::DATA - layout.threads) / THREAD_STRIDE) as u32
     }
 
     fn word(self, offset: usize) -> &'static AtomicU64 {
