@@ -11,6 +11,10 @@ use super::*;
 fn a_connection_carries_bytes_both_ways_until_its_end() {
     let program = Program::new();
     for domain in [INET, INET6] {
+        if domain == INET6 && std::net::TcpListener::bind("[::1]:0").is_err() {
+            std::eprintln!("skipped: this machine has no IPv6 loopback");
+            continue;
+        }
         let (listener, address) = program.listener(domain);
         let client = program.socket(domain, STREAM | CLOEXEC);
         program.named(nr::__NR_connect, client, &address).unwrap();
