@@ -40,6 +40,7 @@ pub mod protected;
 pub mod readiness;
 pub mod record_lock;
 pub(crate) mod ring;
+pub(crate) mod scratch;
 pub mod startup;
 pub mod stat;
 pub mod stdio;

@@ -48,10 +48,6 @@ impl Bell {
         let _ = cx.host(Op::Read, words);
         self.is_rung.store(false, Ordering::Release);
     }
-
-    pub(crate) fn is_rung(&self) -> bool {
-        self.is_rung.load(Ordering::Acquire)
-    }
 }
 
 impl Wake for Bell {

@@ -19,12 +19,15 @@ pub fn new_file() -> u64 {
     NEXT_FILE.fetch_add(1, Ordering::Relaxed)
 }
 
+/// A file and the index of one of its chunks.
+type Key = (u64, u64);
+
 #[derive(Default)]
 struct State {
     /// Chunk and when it was last used.
-    chunks: BTreeMap<(u64, u64), (Arc<Vec<u8>>, u64)>,
+    chunks: BTreeMap<Key, (Arc<Vec<u8>>, u64)>,
     /// From time of last use to chunk.
-    order: BTreeMap<u64, (u64, u64)>,
+    order: BTreeMap<u64, Key>,
     bytes: usize,
     clock: u64,
 }

@@ -215,7 +215,7 @@ impl Epoll {
                 if host && out.len() < max {
                     let room = max - out.len();
                     // What is there already counts; a failing host does not undo it.
-                    if let Ok(more) = self.from_host(cx, room, Some(0)) {
+                    if let Ok(more) = self.ask_host(cx, room, Some(0)) {
                         out.extend(more);
                     }
                 }
@@ -264,7 +264,7 @@ impl Epoll {
         let result = if cx.interrupted() && timeout != Some(0) {
             Err(Errno::EINTR)
         } else {
-            self.from_host(cx, max, timeout)
+            self.ask_host(cx, max, timeout)
         };
         self.shared.in_host.fetch_sub(1, Ordering::SeqCst);
         match result {
@@ -274,7 +274,7 @@ impl Epoll {
         }
     }
 
-    fn from_host(
+    fn ask_host(
         &self,
         cx: &Context<'_>,
         max: usize,

@@ -34,6 +34,9 @@ pub enum Opened {
     Same(Arc<OpenFile>),
 }
 
+/// Names and values of extended attributes.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Flags of `renameat2`.
 pub const RENAME_NOREPLACE: u64 = 1;
 /// Flags of `renameat2`.
@@ -175,7 +178,7 @@ pub trait FileSystem: Send + Sync + core::fmt::Debug {
     ///
     /// # Errors
     /// `EOPNOTSUPP` if there are none here.
-    fn xattrs(&self, _cx: &Context<'_>, _path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    fn xattrs(&self, _cx: &Context<'_>, _path: &[u8]) -> Result<Attributes, Errno> {
         Err(Errno::EOPNOTSUPP)
     }
 

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::errno::Errno;
 use crate::vfs::directory::{Bare, Merged};
 use crate::vfs::file::{Change, Record};
-use crate::vfs::filesystem::{FileSystem, Opened};
+use crate::vfs::filesystem::{Attributes, FileSystem, Opened};
 use crate::vfs::flags::OpenFlags;
 use crate::vfs::opened::OpenFile;
 use crate::vfs::path;
@@ -453,7 +453,7 @@ impl Namespace {
         base: &[u8],
         name: &[u8],
         follow: bool,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    ) -> Result<Attributes, Errno> {
         self.at_last(cx, base, name, follow, |place, _| {
             if follow && self.stat_place(cx, place)?.kind() == FileType::Symlink {
                 return Err(Errno::ELOOP);

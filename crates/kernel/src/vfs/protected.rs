@@ -30,7 +30,7 @@ use crate::sync::Lock;
 use crate::vfs::buffer::Sink;
 use crate::vfs::cache::ChunkCache;
 use crate::vfs::file::{File, Record};
-use crate::vfs::filesystem::{FileSystem, Opened};
+use crate::vfs::filesystem::{Attributes, FileSystem, Opened};
 use crate::vfs::flags::OpenFlags;
 use crate::vfs::hostfs::handle::HostHandle;
 use crate::vfs::path;
@@ -253,7 +253,7 @@ impl FileSystem for ProtectedFs {
         Ok(stat::encode_statfs(OVERLAYFS_MAGIC, 1 << 20, 0, true))
     }
 
-    fn xattrs(&self, _cx: &Context<'_>, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    fn xattrs(&self, _cx: &Context<'_>, path: &[u8]) -> Result<Attributes, Errno> {
         let entry = self.tree.entry(path)?;
         let found = self.tree.fspf.lock().xattrs(&entry);
         let found = found.map_err(|error| self.tree.refuse(&error))?;

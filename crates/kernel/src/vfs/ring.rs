@@ -239,11 +239,4 @@ impl Ring {
         self.readable.wake_all(machine);
         self.writable.wake_all(machine);
     }
-
-    /// One more reader or writer (a pipe opened again through /proc/self/fd).
-    pub(crate) fn join(&self, reader: bool, writer: bool) {
-        let mut state = self.state.lock();
-        state.readers += usize::from(reader);
-        state.writers += usize::from(writer);
-    }
 }

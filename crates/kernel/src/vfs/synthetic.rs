@@ -92,7 +92,7 @@ fn describe(item: &Item, path: &[u8]) -> Stat {
         Item::Directory(_) => stat.links = 2,
         Item::Symlink(target) | Item::Descriptor(target, _) => stat.size = target.len() as u64,
         Item::Device(_, major, minor) | Item::Absent(major, minor) => {
-            stat.rdev = stat::device(*major, *minor)
+            stat.rdev = stat::device(*major, *minor);
         }
         Item::Text(_) | Item::Setting(_) => {}
     }

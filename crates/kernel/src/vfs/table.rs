@@ -86,7 +86,7 @@ impl FdTable {
             .enumerate()
             .skip(from)
             .find_map(|(at, slot)| slot.is_none().then_some(at))
-            .unwrap_or(self.slots.len().max(from));
+            .unwrap_or_else(|| self.slots.len().max(from));
         if free >= self.limit {
             return Err(Errno::EMFILE);
         }

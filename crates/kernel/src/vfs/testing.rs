@@ -71,11 +71,6 @@ impl TestMachine {
         *self.lie.lock().unwrap() = Some(Arc::new(Box::new(lie)));
     }
 
-    /// Lets the host be honest again.
-    pub(crate) fn honest(&self) {
-        *self.lie.lock().unwrap() = None;
-    }
-
     /// How often a call was made.
     pub(crate) fn count(&self, op: Op) -> u64 {
         self.calls.lock().unwrap().get(&op).copied().unwrap_or(0)

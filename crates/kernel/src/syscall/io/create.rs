@@ -45,9 +45,8 @@ pub(super) fn pipe(cx: &Context<'_>, out: u64, flags: u64) -> Result<u64, Errno>
     let written = add(cx, writer, flags, OpenFlags::WRITE_ONLY, &name).and_then(|write| {
         let mut both = (read as u32).to_le_bytes().to_vec();
         both.extend_from_slice(&(write as u32).to_le_bytes());
-        cx.write(out, &both).map_err(|errno| {
+        cx.write(out, &both).inspect_err(|_| {
             let _ = super::open::close(cx, write);
-            errno
         })
     });
     if let Err(errno) = written {

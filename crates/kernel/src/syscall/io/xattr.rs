@@ -6,11 +6,10 @@ use alloc::vec::Vec;
 use super::{namespace, path_at, usable};
 use crate::context::Context;
 use crate::errno::Errno;
+use crate::vfs::filesystem::Attributes;
 
 /// Longest name of an attribute (XATTR_NAME_MAX) with its NUL.
 const NAME_MAX: usize = 256;
-
-type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn answer(cx: &Context<'_>, bytes: &[u8], out: u64, len: u64) -> Result<u64, Errno> {
     if len > 0 {

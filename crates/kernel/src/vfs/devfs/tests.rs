@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use alloc::vec;
+use alloc::vec::Vec;
 
 use crate::errno::Errno;
 use crate::vfs::OpenFlags;
 use crate::vfs::buffer::{Sink, Source};
 use crate::vfs::testing::Bench;
 
-fn read(bench: &Bench, path: &str) -> Result<alloc::vec::Vec<u8>, Errno> {
+fn read(bench: &Bench, path: &str) -> Result<Vec<u8>, Errno> {
     let file = crate::vfs::open(&bench.cx(), path.as_bytes(), OpenFlags::READ_WRITE)?;
     let mut bytes = vec![0xee; 1000];
     let count = file.read(&bench.cx(), &mut Sink::Kernel(&mut bytes))?;

@@ -3,6 +3,7 @@
 //! where the region had verified content at start.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -212,11 +213,13 @@ impl Content {
             below.truncate(read);
         }
         let mut state = self.state.lock();
-        if !state.blocks.contains_key(&index) {
-            self.quota.take(below.len() as u64)?;
-            state.blocks.insert(index, below);
-        }
-        let block = state.blocks.get_mut(&index).ok_or(Errno::EIO)?;
+        let block = match state.blocks.entry(index) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(free) => {
+                self.quota.take(below.len() as u64)?;
+                free.insert(below)
+            }
+        };
         if block.len() < end {
             let more = end - block.len();
             self.quota.take(more as u64)?;

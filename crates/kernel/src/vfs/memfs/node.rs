@@ -32,10 +32,13 @@ pub(super) struct Meta {
     pub(super) changed: Time,
 }
 
+/// The names of a directory.
+pub(super) type Names = Lock<BTreeMap<Vec<u8>, Arc<Node>>>;
+
 #[derive(Debug)]
 pub(super) enum Kind {
     File(Content),
-    Directory(Lock<BTreeMap<Vec<u8>, Arc<Node>>>),
+    Directory(Names),
     Symlink(Vec<u8>),
 }
 
@@ -98,7 +101,7 @@ impl Node {
         }
     }
 
-    pub(super) fn directory(&self) -> Result<&Lock<BTreeMap<Vec<u8>, Arc<Self>>>, Errno> {
+    pub(super) fn directory(&self) -> Result<&Names, Errno> {
         match &self.kind {
             Kind::Directory(names) => Ok(names),
             _ => Err(Errno::ENOTDIR),

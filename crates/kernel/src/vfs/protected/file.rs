@@ -19,6 +19,7 @@ use crate::vfs::file::File;
 use crate::vfs::hostfs::handle::{HostHandle, STEP};
 use crate::vfs::map::{MapSource, ReadAt};
 use crate::vfs::readiness::{Events, Readiness};
+use crate::vfs::scratch::Scratch;
 use crate::vfs::stat::Stat;
 
 /// An open protected file.
@@ -75,16 +76,15 @@ impl Content {
         slot.map_err(|error| self.tree.refuse(&error))
     }
 
-    /// Reads the stored bytes of consecutive chunks.
-    fn stored(&self, machine: &dyn Machine, slots: &[ChunkSlot]) -> Result<Vec<u8>, Errno> {
-        let len = slots.iter().map(ChunkSlot::stored_len).sum();
-        let mut bytes = vec![0; len];
+    /// Reads the stored bytes of consecutive chunks; how many there are.
+    fn stored(
+        &self,
+        machine: &dyn Machine,
+        slots: &[ChunkSlot],
+        to: &mut [u8],
+    ) -> Result<usize, Errno> {
         let start = slots.first().map_or(0, ChunkSlot::offset);
-        let got = self
-            .handle
-            .read_at(machine, start, &mut Sink::Kernel(&mut bytes))?;
-        bytes.truncate(got);
-        Ok(bytes)
+        self.handle.read_at(machine, start, &mut Sink::Kernel(to))
     }
 
     /// Verifies and decrypts one chunk in place; gives the plaintext's length.
@@ -99,7 +99,9 @@ impl Content {
             return Ok(chunk);
         }
         let slot = self.slot(index)?;
-        let mut bytes = self.stored(machine, &[slot])?;
+        let mut bytes = vec![0; slot.stored_len()];
+        let got = self.stored(machine, &[slot], &mut bytes)?;
+        bytes.truncate(got);
         let len = self.open(&slot, &mut bytes)?;
         bytes.truncate(len);
         Ok(self.tree.cache.put(self.number, index, bytes))
@@ -149,8 +151,10 @@ impl Content {
         let slots = (first..first + count)
             .map(|index| self.slot(index))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut bytes = self.stored(machine, &slots)?;
-        let mut rest = bytes.as_mut_slice();
+        let mut bytes = Scratch::new(slots.iter().map(ChunkSlot::stored_len).sum());
+        let got = self.stored(machine, &slots, bytes.bytes())?;
+        bytes.truncate(got);
+        let mut rest = bytes.bytes();
         let mut done = 0;
         for slot in &slots {
             // A short answer leaves a short chunk, which is refused by name.

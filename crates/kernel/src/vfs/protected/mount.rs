@@ -67,6 +67,9 @@ pub fn mount(
     Ok(tree)
 }
 
+/// Gives the file system that the kernel makes up for a region, if there is one.
+pub(super) type Synthetic<'a> = dyn Fn(&[u8]) -> Option<Arc<dyn FileSystem>> + 'a;
+
 /// The file systems of a program: one for each region of the tree's table, and
 /// one for each injected file.
 ///
@@ -79,7 +82,7 @@ pub fn namespace(
     startup: Arc<StartupFiles>,
     injected: &[Inject],
     quota: &Arc<Quota>,
-    synthetic: &dyn Fn(&[u8]) -> Option<Arc<dyn FileSystem>>,
+    synthetic: &Synthetic<'_>,
 ) -> Result<Namespace, Errno> {
     let protected: Arc<dyn FileSystem> = ProtectedFs::new(tree);
     let host: Arc<dyn FileSystem> = HostFs::new();

@@ -19,6 +19,7 @@ use crate::vfs::flags::OpenFlags;
 use crate::vfs::hostfs::handle::HostHandle;
 use crate::vfs::map::{MapSource, ReadAt};
 use crate::vfs::readiness::{Events, Readiness};
+use crate::vfs::scratch::Scratch;
 use crate::vfs::stat::Stat;
 
 /// An open startup file.
@@ -63,25 +64,38 @@ impl Verified {
         Ok(Arc::clone(slot.get_or_insert(handle)))
     }
 
-    /// Reads and verifies `count` chunks from `first` on.
-    fn fetch(&self, machine: &dyn Machine, first: u64, count: u64) -> Result<Vec<u8>, Errno> {
+    /// Reads whole chunks from `first` on and verifies each.
+    fn fetch(&self, machine: &dyn Machine, first: u64, to: &mut [u8]) -> Result<(), Errno> {
         let chunks = &self.described.chunks;
-        let geometry = chunks.geometry();
-        let start = geometry.chunk_start(first).ok_or(Errno::EIO)?;
-        let mut len = 0;
-        for index in first..first + count {
-            len += geometry.chunk_len(index).ok_or(Errno::EIO)? as usize;
-        }
-        let mut bytes = vec![0; len];
+        let start = chunks.geometry().chunk_start(first).ok_or(Errno::EIO)?;
         let handle = self.handle.lock().clone().ok_or(Errno::EIO)?;
-        if handle.read_at(machine, start, &mut Sink::Kernel(&mut bytes))? != len {
+        if handle.read_at(machine, start, &mut Sink::Kernel(to))? != to.len() {
             return Err(Errno::EIO);
         }
         let size = chunks.chunk_size() as usize;
-        for (index, chunk) in (first..).zip(bytes.chunks(size)) {
+        for (index, chunk) in (first..).zip(to.chunks(size)) {
             chunks.verify(index, chunk).map_err(|_| Errno::EIO)?;
         }
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// Bytes of `count` chunks from `first` on.
+    fn len_of(&self, first: u64, count: u64) -> Result<usize, Errno> {
+        let geometry = self.described.chunks.geometry();
+        (first..first + count).try_fold(0, |len, index| {
+            let more = geometry.chunk_len(index).ok_or(Errno::EIO)?;
+            Ok(len + more as usize)
+        })
+    }
+
+    fn chunk(&self, machine: &dyn Machine, index: u64) -> Result<Arc<Vec<u8>>, Errno> {
+        let cache = &self.described.cache;
+        if let Some(chunk) = cache.get(self.described.inode, index) {
+            return Ok(chunk);
+        }
+        let mut bytes = vec![0; self.len_of(index, 1)?];
+        self.fetch(machine, index, &mut bytes)?;
+        Ok(cache.put(self.described.inode, index, bytes))
     }
 
     fn read(&self, machine: &dyn Machine, at: u64, to: &mut Sink<'_>) -> Result<usize, Errno> {
@@ -100,16 +114,13 @@ impl Verified {
             let whole = ((total - done) as u64 / chunk_size)
                 .min((crate::vfs::hostfs::handle::STEP as u64) / chunk_size);
             if within == 0 && whole > 1 {
-                let bytes = self.fetch(machine, index, whole)?;
-                to.put(done, &bytes)?;
-                done += bytes.len();
+                let mut bytes = Scratch::new(self.len_of(index, whole)?);
+                self.fetch(machine, index, bytes.bytes())?;
+                to.put(done, bytes.bytes())?;
+                done += bytes.bytes().len();
                 continue;
             }
-            let cache = &self.described.cache;
-            let chunk = match cache.get(self.described.inode, index) {
-                Some(chunk) => chunk,
-                None => cache.put(self.described.inode, index, self.fetch(machine, index, 1)?),
-            };
+            let chunk = self.chunk(machine, index)?;
             let piece = chunk.get(within..).unwrap_or_default();
             let piece = piece
                 .get(..piece.len().min(total - done))

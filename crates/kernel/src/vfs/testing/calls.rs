@@ -53,7 +53,7 @@ fn room(word: &Word<'_>) -> usize {
 }
 
 fn timespec(ns: u64) -> Option<Timespec> {
-    (ns != u64::MAX).then(|| Timespec {
+    (ns != u64::MAX).then_some(Timespec {
         tv_sec: (ns / 1_000_000_000) as i64,
         tv_nsec: (ns % 1_000_000_000) as i64,
     })

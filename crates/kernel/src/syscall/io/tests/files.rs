@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use alloc::vec;
+use alloc::vec::Vec;
 
 use linux_raw_sys::general as nr;
 
@@ -112,7 +113,7 @@ fn sendfile_and_copy_file_range_copy() {
     let bench = Bench::new();
     let from = bench.open_file("/tmp/from", RDWR_CREATE).unwrap();
     let to = bench.open_file("/tmp/to", RDWR_CREATE).unwrap();
-    let bytes: alloc::vec::Vec<u8> = (0..200_000_u32).map(|at| (at % 241) as u8).collect();
+    let bytes: Vec<u8> = (0..200_000_u32).map(|at| (at % 241) as u8).collect();
     bench.write_file(from, &bytes).unwrap();
     let at = bench.put(OTHER, &100_000_u64.to_le_bytes());
     assert_eq!(
