@@ -54,8 +54,12 @@ pub enum Outcome {
         /// RSI.
         argument: u64,
     },
-    /// An asynchronous exit that needs the enclave's attention.
-    Asynchronous,
+    /// An asynchronous exit: another SSA frame is in use.
+    Asynchronous {
+        /// Whether an exception caused it, rather than a signal: resuming alone
+        /// would raise it again.
+        exception: bool,
+    },
     /// Work is pending; the enclave was not entered.
     NotEntered,
     /// The instruction faulted.

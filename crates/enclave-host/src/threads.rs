@@ -236,9 +236,12 @@ impl Running {
             area: &mut area,
             host: self.host.of_thread(&state.pending),
             hints: 0,
+            frames: 0,
         };
-        serving.run(start_block.len())?;
+        let ended = serving.run(start_block.len());
+        // From here on the thread cannot handle signals any more.
         signals::set_blocked(&self.forwarded, true);
+        ended?;
         state.tid.store(0, Ordering::SeqCst);
         drop(adopted);
         self.hand_over(state);
@@ -330,6 +333,8 @@ struct Serving<'a> {
     host: Host,
     /// Hints taken from the pending word and not yet carried inside.
     hints: u64,
+    /// SSA frames in use.
+    frames: u32,
 }
 
 impl Serving<'_> {
@@ -355,22 +360,59 @@ impl Serving<'_> {
                         Next::Enter => self.enter(),
                         Next::End => return Ok(()),
                     },
-                    Some(Exit::Resume) => match self.processor.resume() {
-                        // The interrupted state still lies in the SSA.
-                        Outcome::NotEntered => Outcome::Asynchronous,
-                        other => other,
-                    },
+                    Some(Exit::Resume) => self.resume_or_hint(),
                     Some(Exit::Abort) => abort(argument),
                     None => anyhow::bail!("the enclave left with the unknown number {number}"),
                 },
-                Outcome::Asynchronous => self.enter(),
-                // `enter` and the arm above never let this through.
-                Outcome::NotEntered => self.enter(),
+                Outcome::Asynchronous { exception } => {
+                    self.frames += 1;
+                    if self.frames > 1 && !exception {
+                        // A signal interrupted the enclave's handler. Frames are
+                        // few: it goes on, and hears of the signal at its end.
+                        self.resume_handler()
+                    } else {
+                        self.enter()
+                    }
+                }
+                Outcome::NotEntered => anyhow::bail!("an entry was abandoned without cause"),
                 Outcome::Refused => anyhow::bail!(
                     "the processor refused to enter: an exception happened while the enclave's own handlers ran"
                 ),
             };
         }
+    }
+
+    /// The enclave's handler has ended: goes on with what it handled, unless
+    /// there is more to tell.
+    fn resume_or_hint(&mut self) -> Outcome {
+        loop {
+            self.take_pending();
+            if self.hints != 0 {
+                return self.enter();
+            }
+            if let Some(outcome) = self.try_resume() {
+                return outcome;
+            }
+        }
+    }
+
+    /// Goes on with an interrupted handler, whatever is pending.
+    fn resume_handler(&mut self) -> Outcome {
+        loop {
+            self.take_pending();
+            if let Some(outcome) = self.try_resume() {
+                return outcome;
+            }
+        }
+    }
+
+    fn try_resume(&mut self) -> Option<Outcome> {
+        let outcome = self.processor.resume();
+        if outcome == Outcome::NotEntered {
+            return None;
+        }
+        self.frames = self.frames.saturating_sub(1);
+        Some(outcome)
     }
 
     fn enter(&mut self) -> Outcome {

@@ -296,7 +296,7 @@ fn a_kick_interrupts_a_parked_thread_and_a_spinning_one() {
         };
         let spinning = Script {
             steps: vec![
-                spin_until_interrupted(),
+                spin_until_interrupted(1),
                 call(Op::Unpark, &[0], 0),
                 call(Op::ThreadExit, &[], ANY),
             ],
@@ -379,6 +379,19 @@ fn wait_for_handler(pid: i32) {
             "no handler: {status}"
         );
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn signals_that_interrupt_the_handler_itself_do_not_use_up_its_frames() {
+    for (strict, times) in [(false, 20_000), (true, 3_000)] {
+        let steps = vec![
+            call(Op::SetTimer, &[10_000, 10_000], 0),
+            spin_until_interrupted(times),
+            call(Op::SetTimer, &[0, 0], 0),
+            exit(0),
+        ];
+        assert_success(&run_with(&[], steps, strict));
     }
 }
 

@@ -66,7 +66,11 @@ pub enum Outcome {
         argument: u64,
     },
     /// An asynchronous exit: CSSA has risen by one.
-    Asynchronous,
+    Asynchronous {
+        /// Whether an exception caused it, rather than a signal: resuming alone
+        /// would raise it again.
+        exception: bool,
+    },
     /// A signal arrived first; the enclave was not entered.
     NotEntered,
     /// The instruction faulted (no free SSA frame, SSA not accessible, invalid
@@ -246,12 +250,15 @@ impl Processor {
 
     fn outcome(&self, values: switch::Values) -> Outcome {
         // SAFETY: this thread's own block; the assembly has stored the kind.
-        match unsafe { &*self.block() }.outcome {
+        let block = unsafe { &*self.block() };
+        match block.outcome {
             block::OUTCOME_EXIT => Outcome::Exit {
                 number: values.number,
                 argument: values.argument,
             },
-            block::OUTCOME_AEX => Outcome::Asynchronous,
+            block::OUTCOME_AEX => Outcome::Asynchronous {
+                exception: block.exception != 0,
+            },
             block::OUTCOME_NOT_ENTERED => Outcome::NotEntered,
             _ => Outcome::Refused,
         }

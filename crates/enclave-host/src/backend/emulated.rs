@@ -143,7 +143,7 @@ impl From<sgx_emu::processor::Outcome> for Outcome {
         use sgx_emu::processor::Outcome as Emulated;
         match outcome {
             Emulated::Exit { number, argument } => Self::Exit { number, argument },
-            Emulated::Asynchronous => Self::Asynchronous,
+            Emulated::Asynchronous { exception } => Self::Asynchronous { exception },
             Emulated::NotEntered => Self::NotEntered,
             Emulated::Refused => Self::Refused,
         }

@@ -208,9 +208,10 @@ script_entry:
     cmp qword ptr [r13 + 16], 0
     jge 31b
     jmp 30b
-34: # spin until a hint comes (AEX counts)
-    cmp qword ptr gs:[96], 0
-    je 34b
+34: # spin until so many asynchronous exits have been seen
+    mov rax, [r13 + 8]
+    cmp qword ptr gs:[96], rax
+    jb 34b
     jmp 30b
 
 60: # CSSA >= 1
@@ -238,9 +239,9 @@ fn code() -> &'static [u8] {
     unsafe { std::slice::from_raw_parts(begin, len) }
 }
 
-/// Spins until an asynchronous exit was seen.
-pub(crate) fn spin_until_interrupted() -> Step {
-    raw(0xf004, &[], ANY)
+/// Spins until this many asynchronous exits were seen.
+pub(crate) fn spin_until_interrupted(times: u64) -> Step {
+    raw(0xf004, &[times], ANY)
 }
 
 /// One thread's steps and the bytes that its data part starts with.

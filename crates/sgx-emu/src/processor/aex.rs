@@ -131,6 +131,7 @@ impl Interrupted<'_> {
             put(EXINFO_OFFSET, fault.address);
             put(EXINFO_OFFSET + 8, fault.error.into());
         }
+        self.block.exception = u64::from(cause != Cause::Interrupt);
         self.block.set_cssa(self.block.cssa + 1);
         self.enclave
             .statistics

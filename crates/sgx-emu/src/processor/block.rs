@@ -90,6 +90,8 @@ pub(crate) struct Block {
     pub(crate) regs: Registers,
     /// A fault that the leaf raised: 1, vector, error code, address.
     pub(crate) leaf_fault: [u64; 4],
+    /// Not zero if the last AEX was caused by an exception.
+    pub(crate) exception: u64,
     pub(crate) enclave: u64,
     pub(crate) ossa: u64,
     pub(crate) nssa: u64,

@@ -537,11 +537,20 @@ impl Tiny {
             outcome = match outcome {
                 Outcome::Exit { number: RESUME, .. } => match self.processor.resume() {
                     // Not resumed: the state still lies in the SSA.
-                    Outcome::NotEntered => Outcome::Asynchronous,
+                    Outcome::NotEntered => Outcome::Asynchronous { exception: false },
                     other => other,
                 },
                 Outcome::Exit { number, argument } => return (number, argument),
-                Outcome::Asynchronous => self.enter(0, 0),
+                // A signal while the handler runs: go on with the handler, its
+                // frames are few.
+                Outcome::Asynchronous { exception: false } if self.processor.cssa() > 1 => {
+                    self.pending.store(0, Ordering::SeqCst);
+                    match self.processor.resume() {
+                        Outcome::NotEntered => Outcome::Asynchronous { exception: false },
+                        other => other,
+                    }
+                }
+                Outcome::Asynchronous { .. } => self.enter(0, 0),
                 Outcome::NotEntered | Outcome::Refused => panic!("unexpected {outcome:?}"),
             };
         }
