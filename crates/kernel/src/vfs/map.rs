@@ -16,6 +16,20 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// `EIO` when the host's bytes do not verify; the host's errno otherwise.
     fn read_at(&self, machine: &dyn Machine, offset: u64, out: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Whether [`Self::write_at`] works: the file's bytes can be changed.
+    fn can_write(&self) -> bool {
+        false
+    }
+
+    /// Writes bytes of a shared mapping back. Nothing is written behind the end
+    /// that the file has now.
+    ///
+    /// # Errors
+    /// `EROFS` if the bytes cannot be changed, the host's errno.
+    fn write_at(&self, _machine: &dyn Machine, _offset: u64, _bytes: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EROFS)
+    }
 }
 
 /// A file as a memory mapping sees it. Cheap to clone.

@@ -79,64 +79,65 @@ impl MemFs {
     /// # Errors
     /// `lower`'s errors.
     pub fn fill_from(&self, cx: &Context<'_>, lower: &Arc<dyn FileSystem>) -> Result<(), Errno> {
-        let mut links = BTreeMap::new();
-        self.fill(cx, &self.root, &self.prefix, lower, &mut links)
-    }
-
-    fn fill(
-        &self,
-        cx: &Context<'_>,
-        directory: &Arc<Node>,
-        at: &[u8],
-        lower: &Arc<dyn FileSystem>,
-        links: &mut BTreeMap<u64, Arc<Node>>,
-    ) -> Result<(), Errno> {
-        let listing = match lower.open(cx, at, OpenFlags::DIRECTORY, 0) {
-            Ok(Opened::Directory(file)) => file.list(cx)?,
-            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-            Err(errno) => return Err(errno),
-        };
-        for record in listing {
-            let path = path::join(at, &record.name);
-            let stat = lower.stat(cx, &path)?;
-            if let Some(known) = links.get(&stat.inode) {
-                directory
-                    .directory()?
-                    .lock()
-                    .insert(record.name, Arc::clone(known));
-                continue;
-            }
-            let kind = match stat.kind() {
-                FileType::Directory => Kind::Directory(Lock::new(BTreeMap::new())),
-                FileType::Symlink => Kind::Symlink(lower.readlink(cx, &path)?),
-                FileType::Regular => match lower.open(cx, &path, OpenFlags::empty(), 0)? {
-                    Opened::File(file) => Kind::File(Content::over(&self.quota, file, stat.size)),
-                    _ => return Err(Errno::EIO),
-                },
-                _ => continue,
+        let mut links: BTreeMap<u64, Arc<Node>> = BTreeMap::new();
+        // A list, not recursion: the kernel's stacks are small and paths are deep.
+        let mut todo = Vec::from([(Arc::clone(&self.root), self.prefix.clone())]);
+        while let Some((directory, at)) = todo.pop() {
+            let listing = match lower.open(cx, &at, OpenFlags::DIRECTORY, 0) {
+                Ok(Opened::Directory(file)) => file.list(cx)?,
+                Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+                Err(errno) => return Err(errno),
             };
-            let meta = node::Meta {
-                mode: stat.mode & 0o7777,
-                uid: stat.uid,
-                gid: stat.gid,
-                links: stat.links,
-                accessed: stat.modified,
-                modified: stat.modified,
-                changed: stat.modified,
-            };
-            let node = Node::with_meta(kind, meta, &self.quota, false);
-            if stat.kind() == FileType::Regular && stat.links > 1 {
-                links.insert(stat.inode, Arc::clone(&node));
-            }
-            directory
-                .directory()?
-                .lock()
-                .insert(record.name, Arc::clone(&node));
-            if stat.kind() == FileType::Directory {
-                self.fill(cx, &node, &path, lower, links)?;
+            for record in listing {
+                let path = path::join(&at, &record.name);
+                let stat = lower.stat(cx, &path)?;
+                let node = match links.get(&stat.inode) {
+                    Some(known) => Arc::clone(known),
+                    None => match self.copy_of(cx, lower, &path, &stat)? {
+                        Some(node) => node,
+                        None => continue,
+                    },
+                };
+                match stat.kind() {
+                    FileType::Directory => todo.push((Arc::clone(&node), path)),
+                    FileType::Regular if stat.links > 1 => {
+                        links.insert(stat.inode, Arc::clone(&node));
+                    }
+                    _ => {}
+                }
+                directory.directory()?.lock().insert(record.name, node);
             }
         }
         Ok(())
+    }
+
+    /// An inode over one of `lower`; `None` for kinds that cannot be used here.
+    fn copy_of(
+        &self,
+        cx: &Context<'_>,
+        lower: &Arc<dyn FileSystem>,
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<Option<Arc<Node>>, Errno> {
+        let kind = match stat.kind() {
+            FileType::Directory => Kind::Directory(Lock::new(BTreeMap::new())),
+            FileType::Symlink => Kind::Symlink(lower.readlink(cx, path)?),
+            FileType::Regular => match lower.open(cx, path, OpenFlags::empty(), 0)? {
+                Opened::File(file) => Kind::File(Content::over(&self.quota, file, stat.size)),
+                _ => return Err(Errno::EIO),
+            },
+            _ => return Ok(None),
+        };
+        let meta = node::Meta {
+            mode: stat.mode & 0o7777,
+            uid: stat.uid,
+            gid: stat.gid,
+            links: stat.links,
+            accessed: stat.modified,
+            modified: stat.modified,
+            changed: stat.modified,
+        };
+        Ok(Some(Node::with_meta(kind, meta, &self.quota, false)))
     }
 
     /// A file without a name.

@@ -4,9 +4,14 @@
 
 use core::ops::{Deref, DerefMut};
 
+use enclave_abi::call::Op;
+
 use crate::context::Context;
-use crate::host::Machine;
+use crate::host::{Machine, Word};
 use crate::sync::{Guard, Lock, WaitQueue};
+
+/// Nanoseconds between two looks of a thread that must not sleep.
+const RETRY_NS: u64 = 50_000;
 
 /// A value that one thread at a time works on, others asleep.
 pub(crate) struct Turn<T> {
@@ -41,9 +46,13 @@ impl<T> Turn<T> {
             if let Some(taken) = self.try_take(cx.machine) {
                 return taken;
             }
-            let _ = self
+            let waited = self
                 .queue
                 .wait_until(cx, None, || self.value.lock().is_some());
+            if waited.is_err() {
+                // A signal waits and nobody may sleep long: look again soon.
+                let _ = cx.host(Op::Park, &mut [Word::Value(RETRY_NS)]);
+            }
         }
     }
 

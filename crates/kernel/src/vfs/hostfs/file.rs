@@ -191,6 +191,24 @@ impl ReadAt for Mapped {
     fn read_at(&self, machine: &dyn Machine, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
         self.0.read_at(machine, offset, &mut Sink::Kernel(out))
     }
+
+    fn can_write(&self) -> bool {
+        true
+    }
+
+    fn write_at(&self, machine: &dyn Machine, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let size = self.0.stat_on(machine)?.size;
+        let Some(rest) = size.checked_sub(offset) else {
+            return Ok(());
+        };
+        let len = bytes.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+        let bytes = Source::Kernel(bytes.get(..len).unwrap_or_default());
+        if self.0.write_on(machine, offset, bytes)? == len {
+            Ok(())
+        } else {
+            Err(Errno::ENOSPC)
+        }
+    }
 }
 
 /// A host directory.

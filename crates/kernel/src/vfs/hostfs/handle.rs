@@ -59,8 +59,12 @@ impl HostHandle {
     }
 
     pub(crate) fn stat(&self, cx: &Context<'_>) -> Result<Stat, Errno> {
+        self.stat_on(cx.machine)
+    }
+
+    pub(crate) fn stat_on(&self, machine: &dyn Machine) -> Result<Stat, Errno> {
         let mut out = [0; Stat::LEN];
-        cx.host(Op::Fstat, &mut [Word::Fd(self.fd), Word::Out(&mut out)])?;
+        machine.host_call(Op::Fstat, &mut [Word::Fd(self.fd), Word::Out(&mut out)])?;
         Stat::from_host(&out)
     }
 
@@ -111,12 +115,21 @@ impl HostHandle {
         at: u64,
         from: Source<'_>,
     ) -> Result<usize, Errno> {
+        self.write_on(cx.machine, at, from)
+    }
+
+    pub(crate) fn write_on(
+        &self,
+        machine: &dyn Machine,
+        at: u64,
+        from: Source<'_>,
+    ) -> Result<usize, Errno> {
         let mut done = 0;
         while done < from.len() {
             let position = at.checked_add(done as u64).ok_or(Errno::EFBIG)?;
             let piece = from.part(done, STEP);
             let words = &mut [Word::Fd(self.fd), piece.word(), Word::Value(position)];
-            let count = match cx.host(Op::Pwrite, words) {
+            let count = match machine.host_call(Op::Pwrite, words) {
                 Err(_) if done > 0 => break,
                 other => counted(other?, piece.len())?,
             };

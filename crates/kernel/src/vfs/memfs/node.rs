@@ -296,4 +296,27 @@ impl ReadAt for Mapped {
             .content()?
             .read(&cx, offset, &mut Sink::Kernel(out))
     }
+
+    fn can_write(&self) -> bool {
+        !self.node.read_only
+    }
+
+    fn write_at(&self, _machine: &dyn Machine, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.node.writable()?;
+        let cx = Context {
+            machine: self.machine,
+            task: &self.task,
+        };
+        let content = self.node.content()?;
+        let Some(rest) = content.len().checked_sub(offset) else {
+            return Ok(());
+        };
+        let len = bytes.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+        let bytes = Source::Kernel(bytes.get(..len).unwrap_or_default());
+        if content.write(&cx, offset, bytes)? != len {
+            return Err(Errno::ENOSPC);
+        }
+        self.node.touch(self.machine);
+        Ok(())
+    }
 }

@@ -161,6 +161,19 @@ fn injected_files_cannot_be_changed() {
     assert!(MemFs::single(&cx, b"/x", 0o400, &[0; 1001], &quota).is_err());
 }
 
+#[test]
+fn shared_mappings_are_written_back_within_the_file() {
+    let bench = Bench::new();
+    let fs = fs(&bench);
+    let file = open(&bench, &fs, "/tmp/a", NEW).unwrap();
+    write(&bench, &file, 0, b"0123456789").unwrap();
+    let map = file.map_source(&bench.cx()).unwrap();
+    assert!(map.bytes.can_write());
+    map.bytes.write_at(bench.machine, 8, b"abcdef").unwrap();
+    map.bytes.write_at(bench.machine, 4096, b"behind").unwrap();
+    assert_eq!(content(&bench, &file), b"01234567ab");
+}
+
 /// A lower file that counts how often it is read.
 #[derive(Debug)]
 struct Counted(Vec<u8>, AtomicU64);

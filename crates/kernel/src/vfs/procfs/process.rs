@@ -61,7 +61,7 @@ pub(super) fn find(
             if path.is_empty() {
                 return Err(Errno::ENOENT);
             }
-            Ok(Item::Symlink(path))
+            Ok(Item::Symlink(shown(&path).to_vec()))
         }
         [b"fd"] => Ok(descriptors(process, Symlink)),
         [b"fdinfo"] => Ok(descriptors(process, Regular)),
@@ -104,6 +104,15 @@ pub(super) fn find(
             thread(cx, process, task.ok_or(Errno::ENOENT)?.as_ref(), rest)
         }
         _ => Err(Errno::ENOENT),
+    }
+}
+
+/// The path that a program sees: a converted image stores its program elsewhere,
+/// because the launcher lies at the program's own path.
+fn shown(path: &[u8]) -> &[u8] {
+    match path.strip_prefix(b"/ensconce/program") {
+        Some(own) if own.first() == Some(&b'/') => own,
+        _ => path,
     }
 }
 
@@ -210,7 +219,7 @@ fn maps(process: &Process, detailed: bool) -> Vec<u8> {
             }
         };
         let (offset, path) = match &area.file {
-            Some((file, offset)) => (*offset, file.path.to_vec()),
+            Some((file, offset)) => (*offset, shown(&file.path).to_vec()),
             None => (0, Vec::new()),
         };
         let label: &[u8] = match area.label {

@@ -52,6 +52,22 @@ fn a_process_sees_what_it_was_started_with() {
 }
 
 #[test]
+fn a_converted_program_stands_at_its_own_path() {
+    let bench = bench();
+    let names = bench.task.process.files.namespace();
+    for (stored, seen) in [
+        (&b"/ensconce/program/usr/bin/app"[..], &b"/usr/bin/app"[..]),
+        (b"/ensconce/programs/app", b"/ensconce/programs/app"),
+    ] {
+        bench.task.process.program.lock().path = stored.to_vec();
+        let exe = names
+            .readlink(&bench.cx(), b"/", b"/proc/self/exe")
+            .unwrap();
+        assert_eq!(exe, seen);
+    }
+}
+
+#[test]
 fn every_listed_name_exists_and_has_the_listed_type() {
     let bench = bench();
     let cx = bench.cx();

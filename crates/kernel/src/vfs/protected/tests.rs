@@ -268,7 +268,7 @@ fn startup_files_must_be_the_trees() {
             role: Role::Library,
             path: path.to_vec(),
             size: content.len() as u64,
-            chunk_size: CHUNK as u32,
+            chunk_size: CHUNK,
             chunks: content.chunks(CHUNK as usize).map(chunk_hash).collect(),
             sites: vec![],
         }],
