@@ -10,6 +10,7 @@
 //! | `thread` | the page behind GS |
 //! | `gate` | ENCLU leaves |
 //! | `area` | the copy layer: the one place that names host addresses (rule S17) |
+//! | `copy` | copies that may fault |
 //! | `user` | programs' memory |
 //! | `exception` | what happens after an AEX, in two stages (rule S12) |
 //! | `heap` | the kernel's own memory |
@@ -26,6 +27,8 @@ pub mod once;
 mod area;
 #[cfg(all(feature = "image", not(test)))]
 mod boot;
+#[cfg(all(feature = "image", not(test)))]
+mod copy;
 #[cfg(all(feature = "image", not(test)))]
 mod enclave;
 #[cfg(all(feature = "image", not(test)))]

@@ -33,12 +33,9 @@ pub fn current() -> Option<&'static Memory> {
     MEMORY.get()
 }
 
-/// Sets the programs' memory at boot.
-///
-/// # Errors
-/// The value, if there is one already.
-pub fn install(memory: Memory) -> Result<(), Memory> {
-    MEMORY.set(memory)
+/// Sets the programs' memory at boot; false if there is one already.
+pub fn install(memory: Memory) -> bool {
+    MEMORY.set(memory).is_ok()
 }
 
 /// What to map.
@@ -168,7 +165,7 @@ impl Memory {
             .checked_next_multiple_of(PAGE)
             .and_then(|len| addr.checked_add(len))
             .ok_or(Errno::EINVAL)?;
-        if addr % PAGE != 0 || len == 0 {
+        if !addr.is_multiple_of(PAGE) || len == 0 {
             return Err(Errno::EINVAL);
         }
         if addr < self.start || end > self.end {

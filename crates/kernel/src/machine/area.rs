@@ -13,7 +13,8 @@ use enclave_abi::call::{
 };
 use enclave_abi::entry::AbortReason;
 
-use super::entry::{copy_bytes, copy_words, machine_exit};
+use super::copy::{copy_bytes, copy_words};
+use super::entry::machine_exit;
 use super::thread::{DataPage, slot};
 use crate::errno::Errno;
 use crate::host::{UserSlice, Word, answer};
@@ -25,7 +26,7 @@ const RESERVE: usize = 0x4000;
 /// lower half of the address space.
 pub(crate) fn acceptable(addr: u64, len: u64, elrange: u64) -> bool {
     len >= AREA_LEN as u64
-        && addr % 64 == 0
+        && addr.is_multiple_of(64)
         && addr >= elrange
         && addr
             .checked_add(AREA_LEN as u64)

@@ -107,7 +107,9 @@ extern "C" fn kernel_boot(host_area: u64, len: u64, start_len: u64, image: u64) 
     };
     let entry = syscall_entry as *const () as u64;
     let user = Memory::new(&PAGES, USER_START, layout.kernel, manifest.heap, entry);
-    let _ = memory::install(user);
+    if !memory::install(user) {
+        super::abort(AbortReason::BadEntry);
+    }
     let block = area::read_start(start_len as usize);
     let Ok(block) = StartBlock::decode(&block) else {
         complain("the start block does not decode");

@@ -35,36 +35,22 @@ unsafe extern "C" {
     pub(crate) fn machine_end_thread() -> !;
     /// Leaves for good with an abort reason.
     pub(crate) fn machine_abort(reason: u64) -> !;
-    /// Copies bytes; a fault inside ends it early. Gives the bytes not copied.
-    pub(crate) fn copy_bytes(to: u64, from: u64, len: u64) -> u64;
-    /// Copies 8-byte words; a fault inside ends it early. Gives the words not copied.
-    pub(crate) fn copy_words(to: u64, from: u64, count: u64) -> u64;
-    /// The instructions of the two copies above that may fault, and where they go on.
-    pub(crate) fn copy_bytes_rep();
-    pub(crate) fn copy_words_rep();
-    pub(crate) fn copy_bytes_out();
-    pub(crate) fn copy_words_out();
-    /// ENCLU with a leaf number and RBX, RCX, RDX; gives RAX.
-    pub(crate) fn gate_call(leaf: u64, rbx: u64, rcx: u64, rdx: u64) -> u64;
-    /// Saves the extended state of `mask` in standard form.
-    pub(crate) fn vector_save(area: *mut u8, mask: u64);
-    /// Loads the extended state of `mask`.
-    pub(crate) fn vector_load(area: *const u8, mask: u64);
 }
 
 global_asm!(
     r#"
     .section .text.machine, "ax", @progbits
 
-# The gate. The host may have replaced its first 14 bytes by a jump.
-    .p2align 4
-    .globl enclave_gate
-    .hidden enclave_gate
-enclave_gate:
-    .byte 0x0f, 0x01, 0xd7
-    .byte 0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00
-    .byte 0x0f, 0x1f, 0x44, 0x00, 0x00
-    ret
+    .macro clear_general
+    xor r8d, r8d
+    xor r9d, r9d
+    xor r10d, r10d
+    xor r11d, r11d
+    xor r12d, r12d
+    xor r13d, r13d
+    xor r14d, r14d
+    xor r15d, r15d
+    .endm
 
     .p2align 4
     .globl enclave_entry
@@ -107,98 +93,36 @@ enclave_entry:
     jz 23f
     test dword ptr gs:[{XFRM}], 0x40
     jz 22f
-    vmovdqa64 zmm0, [r8 + {XSAVE} + 0]
-    vmovdqa64 zmm1, [r8 + {XSAVE} + 64]
-    vmovdqa64 zmm2, [r8 + {XSAVE} + 128]
-    vmovdqa64 zmm3, [r8 + {XSAVE} + 192]
-    vmovdqa64 zmm4, [r8 + {XSAVE} + 256]
-    vmovdqa64 zmm5, [r8 + {XSAVE} + 320]
-    vmovdqa64 zmm6, [r8 + {XSAVE} + 384]
-    vmovdqa64 zmm7, [r8 + {XSAVE} + 448]
-    vmovdqa64 zmm8, [r8 + {XSAVE} + 512]
-    vmovdqa64 zmm9, [r8 + {XSAVE} + 576]
-    vmovdqa64 zmm10, [r8 + {XSAVE} + 640]
-    vmovdqa64 zmm11, [r8 + {XSAVE} + 704]
-    vmovdqa64 zmm12, [r8 + {XSAVE} + 768]
-    vmovdqa64 zmm13, [r8 + {XSAVE} + 832]
-    vmovdqa64 zmm14, [r8 + {XSAVE} + 896]
-    vmovdqa64 zmm15, [r8 + {XSAVE} + 960]
+    .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    vmovdqa64 zmm\i, [r8 + {XSAVE} + 64 * \i]
+    .endr
     jmp 23f
 22:
-    vmovdqa ymm0, [r8 + {XSAVE} + 0]
-    vmovdqa ymm1, [r8 + {XSAVE} + 64]
-    vmovdqa ymm2, [r8 + {XSAVE} + 128]
-    vmovdqa ymm3, [r8 + {XSAVE} + 192]
-    vmovdqa ymm4, [r8 + {XSAVE} + 256]
-    vmovdqa ymm5, [r8 + {XSAVE} + 320]
-    vmovdqa ymm6, [r8 + {XSAVE} + 384]
-    vmovdqa ymm7, [r8 + {XSAVE} + 448]
-    vmovdqa ymm8, [r8 + {XSAVE} + 512]
-    vmovdqa ymm9, [r8 + {XSAVE} + 576]
-    vmovdqa ymm10, [r8 + {XSAVE} + 640]
-    vmovdqa ymm11, [r8 + {XSAVE} + 704]
-    vmovdqa ymm12, [r8 + {XSAVE} + 768]
-    vmovdqa ymm13, [r8 + {XSAVE} + 832]
-    vmovdqa ymm14, [r8 + {XSAVE} + 896]
-    vmovdqa ymm15, [r8 + {XSAVE} + 960]
+    .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    vmovdqa ymm\i, [r8 + {XSAVE} + 64 * \i]
+    .endr
 23: test r9b, 0x80
     jz 24f
-    vmovdqa64 zmm16, [r8 + {XSAVE} + 1024]
-    vmovdqa64 zmm17, [r8 + {XSAVE} + 1088]
-    vmovdqa64 zmm18, [r8 + {XSAVE} + 1152]
-    vmovdqa64 zmm19, [r8 + {XSAVE} + 1216]
-    vmovdqa64 zmm20, [r8 + {XSAVE} + 1280]
-    vmovdqa64 zmm21, [r8 + {XSAVE} + 1344]
-    vmovdqa64 zmm22, [r8 + {XSAVE} + 1408]
-    vmovdqa64 zmm23, [r8 + {XSAVE} + 1472]
-    vmovdqa64 zmm24, [r8 + {XSAVE} + 1536]
-    vmovdqa64 zmm25, [r8 + {XSAVE} + 1600]
-    vmovdqa64 zmm26, [r8 + {XSAVE} + 1664]
-    vmovdqa64 zmm27, [r8 + {XSAVE} + 1728]
-    vmovdqa64 zmm28, [r8 + {XSAVE} + 1792]
-    vmovdqa64 zmm29, [r8 + {XSAVE} + 1856]
-    vmovdqa64 zmm30, [r8 + {XSAVE} + 1920]
-    vmovdqa64 zmm31, [r8 + {XSAVE} + 1984]
+    .irp i, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    vmovdqa64 zmm\i, [r8 + {XSAVE} + 64 * \i]
+    .endr
     jmp 25f
 24: test al, 0x80
     jz 25f
-    vpxorq zmm16, zmm16, zmm16
-    vpxorq zmm17, zmm17, zmm17
-    vpxorq zmm18, zmm18, zmm18
-    vpxorq zmm19, zmm19, zmm19
-    vpxorq zmm20, zmm20, zmm20
-    vpxorq zmm21, zmm21, zmm21
-    vpxorq zmm22, zmm22, zmm22
-    vpxorq zmm23, zmm23, zmm23
-    vpxorq zmm24, zmm24, zmm24
-    vpxorq zmm25, zmm25, zmm25
-    vpxorq zmm26, zmm26, zmm26
-    vpxorq zmm27, zmm27, zmm27
-    vpxorq zmm28, zmm28, zmm28
-    vpxorq zmm29, zmm29, zmm29
-    vpxorq zmm30, zmm30, zmm30
-    vpxorq zmm31, zmm31, zmm31
+    .irp i, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    vpxorq zmm\i, zmm\i, zmm\i
+    .endr
 25: test r9b, 0x20
     jz 26f
-    kmovq k0, [r8 + {XSAVE} + 2048]
-    kmovq k1, [r8 + {XSAVE} + 2056]
-    kmovq k2, [r8 + {XSAVE} + 2064]
-    kmovq k3, [r8 + {XSAVE} + 2072]
-    kmovq k4, [r8 + {XSAVE} + 2080]
-    kmovq k5, [r8 + {XSAVE} + 2088]
-    kmovq k6, [r8 + {XSAVE} + 2096]
-    kmovq k7, [r8 + {XSAVE} + 2104]
+    .irp i, 0,1,2,3,4,5,6,7
+    kmovq k\i, [r8 + {XSAVE} + 2048 + 8 * \i]
+    .endr
     jmp 27f
 26: test al, 0x20
     jz 27f
-    kxorq k0, k0, k0
-    kxorq k1, k1, k1
-    kxorq k2, k2, k2
-    kxorq k3, k3, k3
-    kxorq k4, k4, k4
-    kxorq k5, k5, k5
-    kxorq k6, k6, k6
-    kxorq k7, k7, k7
+    .irp i, 0,1,2,3,4,5,6,7
+    kxorq k\i, k\i, k\i
+    .endr
 27: ldmxcsr gs:[{MXCSR}]
     jmp 31f
 30: mov eax, gs:[{XFRM}]
@@ -321,14 +245,7 @@ exception_entry:
     xrstor64 [rip + CLEAN]
     mov rsp, r9
 resume:
-    xor r8d, r8d
-    xor r9d, r9d
-    xor r10d, r10d
-    xor r11d, r11d
-    xor r12d, r12d
-    xor r13d, r13d
-    xor r14d, r14d
-    xor r15d, r15d
+    clear_general
     xor ecx, ecx
     xor edx, edx
     xor esi, esi
@@ -389,113 +306,38 @@ machine_exit:
     jz 12f
     test dword ptr gs:[{XFRM}], 0x40
     jz 11f
-    vmovdqa64 [r8 + {XSAVE} + 0], zmm0
-    vmovdqa64 [r8 + {XSAVE} + 64], zmm1
-    vmovdqa64 [r8 + {XSAVE} + 128], zmm2
-    vmovdqa64 [r8 + {XSAVE} + 192], zmm3
-    vmovdqa64 [r8 + {XSAVE} + 256], zmm4
-    vmovdqa64 [r8 + {XSAVE} + 320], zmm5
-    vmovdqa64 [r8 + {XSAVE} + 384], zmm6
-    vmovdqa64 [r8 + {XSAVE} + 448], zmm7
-    vmovdqa64 [r8 + {XSAVE} + 512], zmm8
-    vmovdqa64 [r8 + {XSAVE} + 576], zmm9
-    vmovdqa64 [r8 + {XSAVE} + 640], zmm10
-    vmovdqa64 [r8 + {XSAVE} + 704], zmm11
-    vmovdqa64 [r8 + {XSAVE} + 768], zmm12
-    vmovdqa64 [r8 + {XSAVE} + 832], zmm13
-    vmovdqa64 [r8 + {XSAVE} + 896], zmm14
-    vmovdqa64 [r8 + {XSAVE} + 960], zmm15
+    .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    vmovdqa64 [r8 + {XSAVE} + 64 * \i], zmm\i
+    .endr
     jmp 12f
 11:
-    vmovdqa [r8 + {XSAVE} + 0], ymm0
-    vmovdqa [r8 + {XSAVE} + 64], ymm1
-    vmovdqa [r8 + {XSAVE} + 128], ymm2
-    vmovdqa [r8 + {XSAVE} + 192], ymm3
-    vmovdqa [r8 + {XSAVE} + 256], ymm4
-    vmovdqa [r8 + {XSAVE} + 320], ymm5
-    vmovdqa [r8 + {XSAVE} + 384], ymm6
-    vmovdqa [r8 + {XSAVE} + 448], ymm7
-    vmovdqa [r8 + {XSAVE} + 512], ymm8
-    vmovdqa [r8 + {XSAVE} + 576], ymm9
-    vmovdqa [r8 + {XSAVE} + 640], ymm10
-    vmovdqa [r8 + {XSAVE} + 704], ymm11
-    vmovdqa [r8 + {XSAVE} + 768], ymm12
-    vmovdqa [r8 + {XSAVE} + 832], ymm13
-    vmovdqa [r8 + {XSAVE} + 896], ymm14
-    vmovdqa [r8 + {XSAVE} + 960], ymm15
+    .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    vmovdqa [r8 + {XSAVE} + 64 * \i], ymm\i
+    .endr
 12: test al, 0x80
     jz 13f
-    vmovdqa64 [r8 + {XSAVE} + 1024], zmm16
-    vmovdqa64 [r8 + {XSAVE} + 1088], zmm17
-    vmovdqa64 [r8 + {XSAVE} + 1152], zmm18
-    vmovdqa64 [r8 + {XSAVE} + 1216], zmm19
-    vmovdqa64 [r8 + {XSAVE} + 1280], zmm20
-    vmovdqa64 [r8 + {XSAVE} + 1344], zmm21
-    vmovdqa64 [r8 + {XSAVE} + 1408], zmm22
-    vmovdqa64 [r8 + {XSAVE} + 1472], zmm23
-    vmovdqa64 [r8 + {XSAVE} + 1536], zmm24
-    vmovdqa64 [r8 + {XSAVE} + 1600], zmm25
-    vmovdqa64 [r8 + {XSAVE} + 1664], zmm26
-    vmovdqa64 [r8 + {XSAVE} + 1728], zmm27
-    vmovdqa64 [r8 + {XSAVE} + 1792], zmm28
-    vmovdqa64 [r8 + {XSAVE} + 1856], zmm29
-    vmovdqa64 [r8 + {XSAVE} + 1920], zmm30
-    vmovdqa64 [r8 + {XSAVE} + 1984], zmm31
-    vpxorq zmm16, zmm16, zmm16
-    vpxorq zmm17, zmm17, zmm17
-    vpxorq zmm18, zmm18, zmm18
-    vpxorq zmm19, zmm19, zmm19
-    vpxorq zmm20, zmm20, zmm20
-    vpxorq zmm21, zmm21, zmm21
-    vpxorq zmm22, zmm22, zmm22
-    vpxorq zmm23, zmm23, zmm23
-    vpxorq zmm24, zmm24, zmm24
-    vpxorq zmm25, zmm25, zmm25
-    vpxorq zmm26, zmm26, zmm26
-    vpxorq zmm27, zmm27, zmm27
-    vpxorq zmm28, zmm28, zmm28
-    vpxorq zmm29, zmm29, zmm29
-    vpxorq zmm30, zmm30, zmm30
-    vpxorq zmm31, zmm31, zmm31
+    .irp i, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    vmovdqa64 [r8 + {XSAVE} + 64 * \i], zmm\i
+    .endr
+    .irp i, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    vpxorq zmm\i, zmm\i, zmm\i
+    .endr
 13: test al, 0x20
     jz 14f
-    kmovq [r8 + {XSAVE} + 2048], k0
-    kmovq [r8 + {XSAVE} + 2056], k1
-    kmovq [r8 + {XSAVE} + 2064], k2
-    kmovq [r8 + {XSAVE} + 2072], k3
-    kmovq [r8 + {XSAVE} + 2080], k4
-    kmovq [r8 + {XSAVE} + 2088], k5
-    kmovq [r8 + {XSAVE} + 2096], k6
-    kmovq [r8 + {XSAVE} + 2104], k7
-    kxorq k0, k0, k0
-    kxorq k1, k1, k1
-    kxorq k2, k2, k2
-    kxorq k3, k3, k3
-    kxorq k4, k4, k4
-    kxorq k5, k5, k5
-    kxorq k6, k6, k6
-    kxorq k7, k7, k7
+    .irp i, 0,1,2,3,4,5,6,7
+    kmovq [r8 + {XSAVE} + 2048 + 8 * \i], k\i
+    .endr
+    .irp i, 0,1,2,3,4,5,6,7
+    kxorq k\i, k\i, k\i
+    .endr
 14: test dword ptr gs:[{XFRM}], 4
     jz 15f
     vzeroall
     jmp 16f
 15:
-    pxor xmm0, xmm0
-    pxor xmm1, xmm1
-    pxor xmm2, xmm2
-    pxor xmm3, xmm3
-    pxor xmm4, xmm4
-    pxor xmm5, xmm5
-    pxor xmm6, xmm6
-    pxor xmm7, xmm7
-    pxor xmm8, xmm8
-    pxor xmm9, xmm9
-    pxor xmm10, xmm10
-    pxor xmm11, xmm11
-    pxor xmm12, xmm12
-    pxor xmm13, xmm13
-    pxor xmm14, xmm14
-    pxor xmm15, xmm15
+    .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    pxor xmm\i, xmm\i
+    .endr
 16: ldmxcsr [rip + MXCSR_DEFAULT]
     jmp leave_clean
 10: mov eax, gs:[{XFRM}]
@@ -509,14 +351,7 @@ leave_clean:
     mov rbx, gs:[{HOST_RETURN}]
     mov rsp, gs:[{HOST_RSP}]
     mov rbp, gs:[{HOST_RBP}]
-    xor r8d, r8d
-    xor r9d, r9d
-    xor r10d, r10d
-    xor r11d, r11d
-    xor r12d, r12d
-    xor r13d, r13d
-    xor r14d, r14d
-    xor r15d, r15d
+    clear_general
     xor ecx, ecx
     xor edx, edx
     mov eax, 4
@@ -531,14 +366,7 @@ machine_end_thread:
     mov rbx, gs:[{HOST_RETURN}]
     mov rsp, gs:[{HOST_RSP}]
     mov rbp, gs:[{HOST_RBP}]
-    xor r8d, r8d
-    xor r9d, r9d
-    xor r10d, r10d
-    xor r11d, r11d
-    xor r12d, r12d
-    xor r13d, r13d
-    xor r14d, r14d
-    xor r15d, r15d
+    clear_general
     xor ecx, ecx
     xor esi, esi
     mov edi, {CALL}
@@ -574,22 +402,9 @@ syscall_entry:
     mov [rsp + {F_RFLAGS}], r11
     mov [rsp + {F_R11}], r11
     mov qword ptr [rsp + {F_REASON}], {SYSCALL}
-    movaps [rsp + {F_XMM} + 0x00], xmm0
-    movaps [rsp + {F_XMM} + 0x10], xmm1
-    movaps [rsp + {F_XMM} + 0x20], xmm2
-    movaps [rsp + {F_XMM} + 0x30], xmm3
-    movaps [rsp + {F_XMM} + 0x40], xmm4
-    movaps [rsp + {F_XMM} + 0x50], xmm5
-    movaps [rsp + {F_XMM} + 0x60], xmm6
-    movaps [rsp + {F_XMM} + 0x70], xmm7
-    movaps [rsp + {F_XMM} + 0x80], xmm8
-    movaps [rsp + {F_XMM} + 0x90], xmm9
-    movaps [rsp + {F_XMM} + 0xa0], xmm10
-    movaps [rsp + {F_XMM} + 0xb0], xmm11
-    movaps [rsp + {F_XMM} + 0xc0], xmm12
-    movaps [rsp + {F_XMM} + 0xd0], xmm13
-    movaps [rsp + {F_XMM} + 0xe0], xmm14
-    movaps [rsp + {F_XMM} + 0xf0], xmm15
+    .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    movaps [rsp + {F_XMM} + 16 * \i], xmm\i
+    .endr
     cld
     mov rdi, rsp
     call kernel_syscall
@@ -599,22 +414,9 @@ syscall_entry:
     .globl trap_entry
 trap_entry:
     mov rsp, gs:[{FRAME}]
-    movaps [rsp + {F_XMM} + 0x00], xmm0
-    movaps [rsp + {F_XMM} + 0x10], xmm1
-    movaps [rsp + {F_XMM} + 0x20], xmm2
-    movaps [rsp + {F_XMM} + 0x30], xmm3
-    movaps [rsp + {F_XMM} + 0x40], xmm4
-    movaps [rsp + {F_XMM} + 0x50], xmm5
-    movaps [rsp + {F_XMM} + 0x60], xmm6
-    movaps [rsp + {F_XMM} + 0x70], xmm7
-    movaps [rsp + {F_XMM} + 0x80], xmm8
-    movaps [rsp + {F_XMM} + 0x90], xmm9
-    movaps [rsp + {F_XMM} + 0xa0], xmm10
-    movaps [rsp + {F_XMM} + 0xb0], xmm11
-    movaps [rsp + {F_XMM} + 0xc0], xmm12
-    movaps [rsp + {F_XMM} + 0xd0], xmm13
-    movaps [rsp + {F_XMM} + 0xe0], xmm14
-    movaps [rsp + {F_XMM} + 0xf0], xmm15
+    .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    movaps [rsp + {F_XMM} + 16 * \i], xmm\i
+    .endr
     cld
     mov rdi, rsp
     call kernel_trap
@@ -631,22 +433,9 @@ return_to_user:
     mov rsp, gs:[{FRAME}]
     cmp dword ptr gs:[{ATTENTION}], 0
     jne attention
-    movaps xmm0, [rsp + {F_XMM} + 0x00]
-    movaps xmm1, [rsp + {F_XMM} + 0x10]
-    movaps xmm2, [rsp + {F_XMM} + 0x20]
-    movaps xmm3, [rsp + {F_XMM} + 0x30]
-    movaps xmm4, [rsp + {F_XMM} + 0x40]
-    movaps xmm5, [rsp + {F_XMM} + 0x50]
-    movaps xmm6, [rsp + {F_XMM} + 0x60]
-    movaps xmm7, [rsp + {F_XMM} + 0x70]
-    movaps xmm8, [rsp + {F_XMM} + 0x80]
-    movaps xmm9, [rsp + {F_XMM} + 0x90]
-    movaps xmm10, [rsp + {F_XMM} + 0xa0]
-    movaps xmm11, [rsp + {F_XMM} + 0xb0]
-    movaps xmm12, [rsp + {F_XMM} + 0xc0]
-    movaps xmm13, [rsp + {F_XMM} + 0xd0]
-    movaps xmm14, [rsp + {F_XMM} + 0xe0]
-    movaps xmm15, [rsp + {F_XMM} + 0xf0]
+    .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    movaps xmm\i, [rsp + {F_XMM} + 16 * \i]
+    .endr
     mov rax, [rsp + {F_RIP}]
     mov gs:[{USER_RIP}], rax
     cmp qword ptr [rsp + {F_REASON}], {SYSCALL}
@@ -674,55 +463,6 @@ return_to_user:
     .globl return_to_user_end
 return_to_user_end:
     ud2
-
-    .p2align 4
-    .globl copy_bytes
-copy_bytes:
-    mov rcx, rdx
-    .globl copy_bytes_rep
-copy_bytes_rep:
-    rep movsb
-    .globl copy_bytes_out
-copy_bytes_out:
-    mov rax, rcx
-    ret
-
-    .p2align 4
-    .globl copy_words
-copy_words:
-    mov rcx, rdx
-    .globl copy_words_rep
-copy_words_rep:
-    rep movsq
-    .globl copy_words_out
-copy_words_out:
-    mov rax, rcx
-    ret
-
-    .p2align 4
-    .globl gate_call
-gate_call:
-    push rbx
-    mov rax, rdi
-    mov rbx, rsi
-    xchg rdx, rcx
-    call enclave_gate
-    pop rbx
-    ret
-
-    .globl vector_save
-vector_save:
-    mov eax, esi
-    xor edx, edx
-    xsave64 [rdi]
-    ret
-
-    .globl vector_load
-vector_load:
-    mov eax, esi
-    xor edx, edx
-    xrstor64 [rdi]
-    ret
 
     .section .rodata.machine, "a", @progbits
     .p2align 6
@@ -796,5 +536,5 @@ DEAD:
     F_REASON = const core::mem::offset_of!(Frame, reason),
 );
 
-const _: () = assert!(KERNEL_STACK_TOP % 64 == 0 && size_of::<Frame>() % 64 == 0);
+const _: () = assert!(KERNEL_STACK_TOP.is_multiple_of(64) && size_of::<Frame>().is_multiple_of(64));
 const _: () = assert!(REASON_TRAP != REASON_SYSCALL);

@@ -13,11 +13,9 @@ use enclave_abi::call::{HINT_MASK, Op};
 use enclave_abi::entry::AbortReason;
 use sgx::ssa::{EXINFO_OFFSET, ExitInfo, GPRSGX_OFFSET, gpr, vector};
 
+use super::copy::{copy_bytes_out, copy_bytes_rep, copy_words_out, copy_words_rep};
 use super::enclave::ENCLAVE;
-use super::entry::{
-    copy_bytes_out, copy_bytes_rep, copy_words_out, copy_words_rep, return_to_user,
-    return_to_user_end, trap_entry,
-};
+use super::entry::{return_to_user, return_to_user_end, trap_entry};
 use super::thread::{DataPage, slot};
 use crate::context::Context;
 use crate::host::Word;
@@ -65,9 +63,10 @@ struct Saved(*mut u8);
 
 impl Saved {
     fn get(&self, offset: usize) -> u64 {
+        let at = self.0.wrapping_add(offset).cast::<u64>();
         // SAFETY: the first SSA frame of this thread, which only this thread's
         // stage 1 touches while CSSA is 1.
-        unsafe { self.0.add(offset).cast::<u64>().read_unaligned() }
+        unsafe { at.read_unaligned() }
     }
 
     fn gpr(&self, register: usize) -> u64 {
@@ -75,13 +74,9 @@ impl Saved {
     }
 
     fn set(&self, register: usize, value: u64) {
+        let at = self.0.wrapping_add(GPRSGX_OFFSET + register).cast::<u64>();
         // SAFETY: as in `get`.
-        unsafe {
-            self.0
-                .add(GPRSGX_OFFSET + register)
-                .cast::<u64>()
-                .write_unaligned(value)
-        };
+        unsafe { at.write_unaligned(value) };
     }
 
     fn info(&self) -> ExitInfo {

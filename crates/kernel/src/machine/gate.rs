@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ENCLU leaves that return (SDM vol. 3D §40.4), all through the one gate.
 
+use core::arch::global_asm;
+
 use enclave_abi::entry::AbortReason;
 use sgx::PAGE_SIZE;
 use sgx::key::KeyRequest;
@@ -8,7 +10,38 @@ use sgx::leaf::{enclu, error};
 use sgx::report::{Report, TargetInfo};
 use sgx::secinfo::{PageFlags, PageType, SecInfo};
 
-use super::entry::gate_call;
+unsafe extern "C" {
+    /// ENCLU with a leaf number and RBX, RCX, RDX; gives RAX.
+    pub(crate) fn gate_call(leaf: u64, rbx: u64, rcx: u64, rdx: u64) -> u64;
+}
+
+global_asm!(
+    r#"
+    .section .text.machine, "ax", @progbits
+
+# The gate. The host may have replaced its first 14 bytes by a jump.
+    .p2align 4
+    .globl enclave_gate
+    .hidden enclave_gate
+enclave_gate:
+    .byte 0x0f, 0x01, 0xd7
+    .byte 0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00
+    .byte 0x0f, 0x1f, 0x44, 0x00, 0x00
+    ret
+
+    .p2align 4
+    .globl gate_call
+gate_call:
+    push rbx
+    mov rax, rdi
+    mov rbx, rsi
+    xchg rdx, rcx
+    call enclave_gate
+    pop rbx
+    ret
+    .text
+"#
+);
 
 #[repr(C, align(512))]
 struct Aligned<const N: usize>([u8; N]);

@@ -63,9 +63,9 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
     let mut at = 0;
     while at + 8 <= len {
         // SAFETY: within the caller's ranges.
-        let x = unsafe { a.add(at).cast::<u64>().read_unaligned() };
+        let x = unsafe { a.wrapping_add(at).cast::<u64>().read_unaligned() };
         // SAFETY: within the caller's ranges.
-        let y = unsafe { b.add(at).cast::<u64>().read_unaligned() };
+        let y = unsafe { b.wrapping_add(at).cast::<u64>().read_unaligned() };
         if x != y {
             return if x.swap_bytes() < y.swap_bytes() {
                 -1
@@ -77,9 +77,9 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
     }
     while at < len {
         // SAFETY: within the caller's ranges.
-        let x = unsafe { a.add(at).read() };
+        let x = unsafe { a.wrapping_add(at).read() };
         // SAFETY: within the caller's ranges.
-        let y = unsafe { b.add(at).read() };
+        let y = unsafe { b.wrapping_add(at).read() };
         if x != y {
             return i32::from(x) - i32::from(y);
         }
@@ -106,7 +106,7 @@ unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
 unsafe extern "C" fn strlen(text: *const u8) -> usize {
     let mut len = 0;
     // SAFETY: the caller gives a NUL-terminated string.
-    while unsafe { text.add(len).read_volatile() } != 0 {
+    while unsafe { text.wrapping_add(len).read_volatile() } != 0 {
         len += 1;
     }
     len

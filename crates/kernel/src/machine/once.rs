@@ -52,7 +52,8 @@ impl<T> Once<T> {
             return Err(value);
         }
         // SAFETY: WRITING was reached by this call alone, and readers wait for FULL.
-        unsafe { (*self.value.get()).write(value) };
+        let place = unsafe { &mut *self.value.get() };
+        place.write(value);
         self.state.store(FULL, Ordering::Release);
         Ok(())
     }
@@ -62,8 +63,10 @@ impl<T> Once<T> {
         if self.state.load(Ordering::Acquire) != FULL {
             return None;
         }
+        // SAFETY: nobody writes any more.
+        let value = unsafe { &*self.value.get() };
         // SAFETY: FULL is stored after the value was written and never changes again.
-        Some(unsafe { (*self.value.get()).assume_init_ref() })
+        Some(unsafe { value.assume_init_ref() })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::entry::copy_bytes;
+use super::copy::copy_bytes;
 use crate::errno::Errno;
 use crate::memory;
 
@@ -43,7 +43,7 @@ pub(crate) fn write(to: u64, from: &[u8]) -> Result<(), Errno> {
 
 /// Reads and perhaps replaces an aligned word.
 pub(crate) fn update(addr: u64, change: &dyn Fn(u32) -> Option<u32>) -> Result<(u32, bool), Errno> {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     prepare(addr, 4, false)?;

@@ -2,9 +2,36 @@
 //! Extended state for signal frames.
 
 use alloc::boxed::Box;
+use core::arch::global_asm;
 
-use super::entry::{vector_load, vector_save};
 use super::thread::{DataPage, slot};
+
+unsafe extern "C" {
+    /// Saves the extended state of `mask` in standard form.
+    pub(crate) fn vector_save(area: *mut u8, mask: u64);
+    /// Loads the extended state of `mask`.
+    pub(crate) fn vector_load(area: *const u8, mask: u64);
+}
+
+global_asm!(
+    r#"
+    .section .text.machine, "ax", @progbits
+    .globl vector_save
+vector_save:
+    mov eax, esi
+    xor edx, edx
+    xsave64 [rdi]
+    ret
+
+    .globl vector_load
+vector_load:
+    mov eax, esi
+    xor edx, edx
+    xrstor64 [rdi]
+    ret
+    .text
+"#
+);
 
 /// Room for the standard form of every component of XFRM 0xe7.
 pub(crate) const SIZE: usize = 2752;

@@ -166,7 +166,7 @@ impl Map {
             }
         }
         top.checked_sub(len)
-            .filter(|&start| start >= low && start % PAGE == 0)
+            .filter(|&start| start >= low && start.is_multiple_of(PAGE))
     }
 
     /// The lowest free range of `len` bytes at or above `low`, below `high`.

@@ -42,7 +42,7 @@ impl Memory {
         prot: Prot,
         may_run: impl Fn(&Area) -> bool,
     ) -> Result<(), Errno> {
-        if len == 0 && addr % PAGE == 0 {
+        if len == 0 && addr.is_multiple_of(PAGE) {
             return Ok(());
         }
         let (start, end) = self.range_of(addr, len)?;
@@ -102,7 +102,7 @@ impl Memory {
                 PAGEOUT,
             ]
             .contains(&advice);
-        if !known || addr % PAGE != 0 {
+        if !known || !addr.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
         if len == 0 {

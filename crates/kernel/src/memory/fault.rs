@@ -57,11 +57,7 @@ impl Memory {
             (start, end, area.clone())
         };
         // Reading may leave the enclave and take other locks: not under ours.
-        let bytes = match self.read_window(machine, &area, start, end) {
-            Ok(bytes) => bytes,
-            Err(_) => return Outcome::Bus,
-        };
-        let Some(mut bytes) = bytes else {
+        let Ok(Some(mut bytes)) = self.read_window(machine, &area, start, end) else {
             return Outcome::Bus;
         };
         let mut map = self.map.lock();

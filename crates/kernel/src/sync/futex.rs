@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::errno::Errno;
 use crate::host::Machine;
 use crate::process::time::clock;
-use crate::sync::{Lock, Waiter, Wake};
+use crate::sync::{Guard, Lock, Waiter, Wake};
 use crate::syscall::time::read_timespec;
 
 const WAIT: u64 = 0;
@@ -41,6 +41,9 @@ struct Sleeper {
 
 type Bucket = Lock<VecDeque<Arc<Sleeper>>>;
 
+/// A locked bucket.
+type Held = Guard<'static, VecDeque<Arc<Sleeper>>>;
+
 static TABLE: [Bucket; BUCKETS] = [const { Lock::new(VecDeque::new()) }; BUCKETS];
 
 fn index(addr: u64) -> usize {
@@ -59,7 +62,7 @@ pub fn call(
     cx: &Context<'_>,
     [addr, op, value, timeout, addr2, value3]: [u64; 6],
 ) -> Result<u64, Errno> {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     let value = value as u32;
@@ -184,13 +187,7 @@ fn take(
 }
 
 /// Both buckets, locked in one order; the second is `None` if they are the same.
-fn both(
-    a: u64,
-    b: u64,
-) -> (
-    crate::sync::Guard<'static, VecDeque<Arc<Sleeper>>>,
-    Option<crate::sync::Guard<'static, VecDeque<Arc<Sleeper>>>>,
-) {
+fn both(a: u64, b: u64) -> (Held, Option<Held>) {
     match index(a).cmp(&index(b)) {
         core::cmp::Ordering::Equal => (bucket(a).lock(), None),
         core::cmp::Ordering::Less => {
@@ -212,7 +209,7 @@ fn requeue(
     to: u64,
     expected: Option<u32>,
 ) -> Result<u64, Errno> {
-    if to % 4 != 0 {
+    if !to.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     load(cx, addr)?;
@@ -246,7 +243,7 @@ fn wake_op(
     addr2: u64,
     code: u32,
 ) -> Result<u64, Errno> {
-    if addr2 % 4 != 0 {
+    if !addr2.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     let op = code >> 28;
@@ -320,7 +317,7 @@ pub fn exit_robust(cx: &Context<'_>) {
 }
 
 fn release(cx: &Context<'_>, addr: u64) {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return;
     }
     let tid = cx.task.tid;

@@ -25,6 +25,8 @@ pub fn dispatch(cx: &Context<'_>, number: u64, args: [u64; 6]) -> Option<Result<
         nr::GETPGRP => Ok(process.pid.into()),
         nr::GETPGID | nr::GETSID => own(cx, a).map(|()| process.pid.into()),
         nr::SETPGID => own(cx, a).map(|()| 0),
+        nr::CAPGET => capget(cx, a, b),
+        nr::CAPSET => Err(Errno::EPERM),
         // Every process leads its own session already.
         nr::SETSID => Err(Errno::EPERM),
         _ => return None,
@@ -39,6 +41,27 @@ fn only_root(ids: &[u64]) -> Result<u64, Errno> {
     } else {
         Err(Errno::EINVAL)
     }
+}
+
+/// capget: user 0 has no capability, for there is nothing that they could allow.
+fn capget(cx: &Context<'_>, header: u64, data: u64) -> Result<u64, Errno> {
+    const VERSION_1: u32 = 0x1998_0330;
+    const VERSION_2: u32 = 0x2007_1026;
+    const VERSION_3: u32 = 0x2008_0522;
+    let words = match cx.read_u32(header)? {
+        VERSION_1 => 3,
+        VERSION_2 | VERSION_3 => 6,
+        _ => {
+            cx.write_u32(header, VERSION_3)?;
+            return if data == 0 { Ok(0) } else { Err(Errno::EINVAL) };
+        }
+    };
+    for word in 0..words {
+        if data != 0 {
+            cx.write_u32(data + word * 4, 0)?;
+        }
+    }
+    Ok(0)
 }
 
 fn three_zeroes(cx: &Context<'_>, addrs: [u64; 3]) -> Result<u64, Errno> {

@@ -3,14 +3,12 @@
 
 use crate::context::Context;
 use crate::errno::Errno;
-use crate::memory;
 
 const INFINITY: u64 = u64::MAX;
 const STACK: u32 = 3;
 const CORE: u32 = 4;
 const NPROC: u32 = 6;
 const NOFILE: u32 = 7;
-const AS: u32 = 9;
 const LAST: u32 = 15;
 
 fn default(cx: &Context<'_>, which: u32) -> (u64, u64) {
@@ -28,10 +26,6 @@ fn default(cx: &Context<'_>, which: u32) -> (u64, u64) {
         NOFILE => {
             let limit = cx.process().files.table().lock().limit();
             (limit, limit.max(1 << 20))
-        }
-        AS => {
-            let end = memory::current().map_or(INFINITY, |memory| memory.range().1);
-            (INFINITY, end.max(INFINITY))
         }
         _ => (INFINITY, INFINITY),
     }

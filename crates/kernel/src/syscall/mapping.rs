@@ -64,7 +64,7 @@ pub fn mmap(
         MAP_SHARED | MAP_SHARED_VALIDATE => true,
         _ => return Err(Errno::EINVAL),
     };
-    if offset % PAGE != 0 {
+    if !offset.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
     let file = if flags & MAP_ANONYMOUS != 0 {
@@ -153,7 +153,7 @@ pub fn madvise(cx: &Context<'_>, addr: u64, len: u64, advice: u64) -> Result<u64
 /// # Errors
 /// As in Linux.
 pub fn msync(cx: &Context<'_>, addr: u64, len: u64, flags: u64) -> Result<u64, Errno> {
-    if flags & !7 != 0 || flags & 5 == 5 || addr % PAGE != 0 {
+    if flags & !7 != 0 || flags & 5 == 5 || !addr.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
     memory()?
@@ -168,7 +168,7 @@ pub fn msync(cx: &Context<'_>, addr: u64, len: u64, flags: u64) -> Result<u64, E
 /// As in Linux.
 pub fn mincore(cx: &Context<'_>, addr: u64, len: u64, out: u64) -> Result<u64, Errno> {
     let memory = memory()?;
-    if addr % PAGE != 0 {
+    if !addr.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
     if !memory.is_mapped(cx.process().pid, addr, len) {

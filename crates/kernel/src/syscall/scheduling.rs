@@ -35,7 +35,7 @@ fn yield_now(cx: &Context<'_>) -> Result<u64, Errno> {
 /// As many processors as the image has threads, but no more than a mask of one
 /// word: programs size their pools by it.
 fn affinity(cx: &Context<'_>, len: u64, out: u64) -> Result<u64, Errno> {
-    if len < 8 || len % 8 != 0 {
+    if len < 8 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     cx.write_u64(out, (1_u64 << processors()) - 1)?;
