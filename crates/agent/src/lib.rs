@@ -9,10 +9,12 @@
 //!
 //! * [`run`]: the whole story, in order.
 //! * [`control`]: the kernel's side, as files.
+//! * [`address`]: where the CAS is.
 //! * [`evidence`]: REPORT, quote, collateral; and the check that this enclave
 //!   was created for the CAS it talks to (S1).
 //! * [`program`]: from configuration to arguments, with host placeholders.
 
+pub mod address;
 pub mod control;
 pub mod evidence;
 pub mod program;

@@ -2,6 +2,7 @@
 //! The agent's way from the start block to the program's end.
 
 use std::net::TcpStream;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use attest::channel::client::{ClientError, Connect, Session};
@@ -14,7 +15,7 @@ use enclave_abi::manifest::{Manifest, StartMode};
 use enclave_abi::start::{Inject, Mount, StartBlock};
 
 use crate::control::{Control, Ended};
-use crate::{evidence, program};
+use crate::{address, evidence, program};
 
 /// Attests, starts the program and waits for its end. The result is the
 /// program's exit code.
@@ -76,9 +77,11 @@ fn fetch(
         })?,
     };
     let (host, port) = split_address(&block.cas_addr)?;
-    let stream = TcpStream::connect((host, port)).with_context(|| {
-        format!("cannot reach the CAS at {host}:{port}; start it or correct SCONE_CAS_ADDR")
-    })?;
+    let stream = address::resolve(host, port, Path::new(address::HOSTS))
+        .and_then(|addresses| TcpStream::connect(&addresses[..]))
+        .with_context(|| {
+            format!("cannot reach the CAS at {host}:{port}; start it or correct SCONE_CAS_ADDR")
+        })?;
     let connect = Connect {
         server_name: host,
         pin: manifest.cas_pin,
