@@ -38,8 +38,13 @@ pub(crate) fn native(
 ) -> Result<String> {
     fs::create_dir_all(dir).with_context(|| format!("while making {}", dir.display()))?;
     let program = fs::read(program).context("while reading a program")?;
-    let mut entries: Entries<'_> =
-        vec![("bin/", 0o755, None), (PROGRAM, 0o755, Some(&program[..]))];
+    let mut entries: Entries<'_> = vec![
+        ("bin/", 0o755, None),
+        (PROGRAM, 0o755, Some(&program[..])),
+        ("etc/", 0o755, None),
+        // Without it a C library may ask the network first who localhost is.
+        ("etc/nsswitch.conf", 0o644, Some(b"hosts: files dns\n")),
+    ];
     entries.extend(files);
     let layer = LayerFile::pack(entries, dir.join("layer.tar.gz"))?;
     let command = [&[INSTALLED], command].concat();
@@ -106,6 +111,8 @@ impl Unpacked {
             .with_context(|| format!("while making {}", root.display()))?;
         unpack_below(&File::open(root)?, &view)
             .with_context(|| format!("while unpacking {reference}"))?;
+        // As container engines do.
+        fs::copy("/etc/hosts", root.join("etc/hosts")).context("while copying /etc/hosts")?;
         let is_for_the_launcher = |(name, _): &(String, String)| name.starts_with("SCONE_");
         Ok(Self {
             root: root.to_path_buf(),
@@ -132,6 +139,8 @@ impl Unpacked {
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
+            .arg("--image")
+            .arg(self.root.join("ensconce/enclave.img"))
             .arg("--root")
             .arg(&self.root)
             .args(mode.option())

@@ -68,7 +68,8 @@ impl Report {
         self.0.push(Row {
             what: what.to_owned(),
             ours: "not measured".to_owned(),
-            beside: why.to_owned(),
+            // A cell is one line; the whole story goes to standard error.
+            beside: why.lines().next().unwrap_or_default().to_owned(),
             bar: String::new(),
             holds: Some(false),
         });
@@ -104,7 +105,9 @@ mod tests {
         let mut report = Report::default();
         report.bar("start", 11.0, "ms", 10.0, false, "native 1 ms");
         report.bar("read", 700.0, "MB/s", 600.0, true, "native 5000 MB/s");
+        report.missing("docker", "dockerd ended\nwith a long story");
         let table = report.table();
+        assert!(table.contains("| docker | not measured | dockerd ended |  | MISSED |"));
         assert!(table.contains("| start | 11.00 ms | native 1 ms | <= 10 ms | MISSED |"));
         assert!(table.contains("| read | 700.00 MB/s | native 5000 MB/s | >= 600 MB/s | holds |"));
     }

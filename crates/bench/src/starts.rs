@@ -16,13 +16,15 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3.11";
 /// What to do where it is not.
 pub(crate) const NO_PYTHON: &str = "there is no /usr/bin/python3.11: apt-get install python3";
 
-/// Recursion, dictionaries and sorting: nothing that leaves the enclave.
+/// Recursion, dictionaries and sorting: nothing that leaves the enclave, and
+/// long enough that starting matters little.
 const COMPUTE: &str = "
 def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
-fib(27)
-d = {str(i): i for i in range(300000)}
-sum(d.values())
-sorted(range(300000), key=lambda i: -i)
+for _ in range(10):
+    fib(27)
+    d = {str(i): i for i in range(300000)}
+    sum(d.values())
+    sorted(range(300000), key=lambda i: -i)
 ";
 
 /// `hello`, `python3 -c pass`, and computing in Python.
