@@ -8,6 +8,7 @@ pub mod brk;
 pub mod change;
 pub mod fault;
 pub mod pages;
+pub mod shared;
 pub mod sites;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,9 @@ pub struct Request {
     pub keep: bool,
     /// MAP_SHARED.
     pub shared: bool,
+    /// What is written goes back to the file: a shared mapping through a
+    /// descriptor that may write.
+    pub write_back: bool,
     /// The file and the offset in it.
     pub file: Option<(MapSource, u64)>,
     /// What it is for.
@@ -70,6 +74,7 @@ impl Request {
             fixed: false,
             keep: false,
             shared: false,
+            write_back: false,
             file: None,
             label: Label::None,
         }
@@ -87,6 +92,8 @@ pub struct Memory {
     budget: u64,
     committed: AtomicU64,
     stubs: Lock<sites::Stubs>,
+    /// Shared writable mappings ever made: without any, nothing is to be written back.
+    shared: AtomicU64,
 }
 
 impl core::fmt::Debug for Memory {
@@ -111,6 +118,7 @@ impl Memory {
             budget: heap / PAGE,
             committed: AtomicU64::new(0),
             stubs: Lock::new(sites::Stubs::new(entry)),
+            shared: AtomicU64::new(0),
         }
     }
 
@@ -184,7 +192,11 @@ impl Memory {
             .checked_next_multiple_of(PAGE)
             .filter(|&len| len > 0)
             .ok_or(Errno::EINVAL)?;
-        if request.file.is_some() && request.shared && request.prot.contains(Prot::W) {
+        if request.file.is_some()
+            && request.shared
+            && request.prot.contains(Prot::W)
+            && !request.write_back
+        {
             // Nobody would write it back; saying so beats losing data.
             return Err(Errno::ENODEV);
         }
@@ -192,6 +204,14 @@ impl Memory {
             return Err(Errno::ENOMEM);
         }
         let mut map = self.map.lock();
+        if let Some((file, offset)) = &request.file
+            && request.write_back
+        {
+            if Self::shares(&map, owner, file, *offset, len) {
+                return Err(Errno::ENODEV);
+            }
+            self.shared.fetch_add(1, Ordering::Relaxed);
+        }
         let start = if request.fixed || request.keep {
             let (start, end) = self.range_of(request.addr, len)?;
             if map.within(start, end).any(|area| area.owner != owner) {
@@ -218,6 +238,7 @@ impl Memory {
             end: start + len,
             prot: request.prot,
             shared: request.shared,
+            write_back: request.write_back,
             owner,
             file: request.file.clone(),
             label: request.label,

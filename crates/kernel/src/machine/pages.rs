@@ -72,6 +72,17 @@ impl Pages for EnclavePages {
         }
     }
 
+    fn read(&self, at: u64, out: &mut [u8]) {
+        // SAFETY: the memory map says that these pages are committed and
+        // readable; programs may change them meanwhile, which tears bytes only.
+        unsafe {
+            out.as_mut_ptr().copy_from_nonoverlapping(
+                core::ptr::with_exposed_provenance::<u8>(at as usize),
+                out.len(),
+            );
+        }
+    }
+
     fn copy(&self, to: u64, from: u64, pages: u64) {
         // SAFETY: as in `zero`, both ranges being committed program pages.
         unsafe {

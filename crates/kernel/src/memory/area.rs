@@ -32,6 +32,8 @@ pub struct Area {
     pub prot: Prot,
     /// MAP_SHARED was asked for.
     pub shared: bool,
+    /// What is written goes back to the file.
+    pub write_back: bool,
     /// The process it belongs to.
     pub owner: u32,
     /// The file and the offset of `start` in it.

@@ -54,7 +54,7 @@ impl Memory {
             if prot.contains(Prot::X) && !area.prot.contains(Prot::X) && !may_run(area) {
                 return Err(Errno::EACCES);
             }
-            if prot.contains(Prot::W) && area.shared && area.file.is_some() {
+            if prot.contains(Prot::W) && area.shared && area.file.is_some() && !area.write_back {
                 return Err(Errno::EACCES);
             }
         }
@@ -109,6 +109,9 @@ impl Memory {
             return Ok(());
         }
         let (start, end) = self.range_of(addr, len)?;
+        if advice == DONTNEED {
+            self.sync(machine, owner, start, end - start)?;
+        }
         let mut map = self.map.lock();
         if !map.covers(start, end) || map.within(start, end).any(|area| area.owner != owner) {
             return Err(Errno::ENOMEM);

@@ -36,6 +36,8 @@ pub trait Pages: Send + Sync {
     fn zero(&self, start: u64, pages: u64);
     /// Writes into committed writable pages; `at` may be any address.
     fn fill(&self, at: u64, bytes: &[u8]);
+    /// Reads from committed readable pages; `at` may be any address.
+    fn read(&self, at: u64, out: &mut [u8]);
     /// Copies committed pages; the target is writable, the source readable.
     fn copy(&self, to: u64, from: u64, pages: u64);
 }

@@ -207,6 +207,7 @@ impl Memory {
             end: at + POOL,
             prot: Prot::R | Prot::X,
             shared: false,
+            write_back: false,
             owner: area.owner,
             file: None,
             label: Label::Stubs,

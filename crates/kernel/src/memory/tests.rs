@@ -97,6 +97,16 @@ impl Pages for FakePages {
         }
     }
 
+    fn read(&self, at: u64, out: &mut [u8]) {
+        let map = self.0.lock().unwrap();
+        for (index, byte) in out.iter_mut().enumerate() {
+            let addr = at + index as u64;
+            let page = map.get(&(addr & !(PAGE - 1))).expect("present");
+            assert!(page.0.contains(Prot::R));
+            *byte = page.1[(addr % PAGE) as usize];
+        }
+    }
+
     fn copy(&self, to: u64, from: u64, pages: u64) {
         for index in 0..pages {
             let bytes = {
@@ -162,21 +172,31 @@ impl Bench {
     }
 }
 
-struct Bytes(Vec<u8>);
+struct Bytes(Mutex<Vec<u8>>);
 
 impl ReadAt for Bytes {
     fn read_at(&self, _: &dyn Machine, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
-        let from = &self.0[(offset as usize).min(self.0.len())..];
+        let bytes = self.0.lock().unwrap();
+        let from = &bytes[(offset as usize).min(bytes.len())..];
         let len = from.len().min(out.len());
         out[..len].copy_from_slice(&from[..len]);
         Ok(len)
+    }
+
+    fn can_write(&self) -> bool {
+        true
+    }
+
+    fn write_at(&self, _: &dyn Machine, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.0.lock().unwrap()[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        Ok(())
     }
 }
 
 fn file(bytes: Vec<u8>, sites: Vec<Site>) -> MapSource {
     MapSource {
         size: bytes.len() as u64,
-        bytes: Arc::new(Bytes(bytes)),
+        bytes: Arc::new(Bytes(Mutex::new(bytes))),
         path: Arc::from(&b"/lib/x"[..]),
         protected: false,
         startup: true,
@@ -491,4 +511,39 @@ fn advice_that_nobody_knows_is_refused() {
             .advise(&NoMachine, ME, at, PAGE, super::change::WIPEONFORK),
         Ok(())
     );
+}
+
+#[test]
+fn a_shared_mapping_is_written_back_up_to_the_end_of_the_file() {
+    let bench = Bench::new(COUNT);
+    let bytes = Arc::new(Bytes(Mutex::new(std::vec![1; 5000])));
+    let source = MapSource {
+        bytes: Arc::clone(&bytes) as Arc<dyn ReadAt>,
+        ..file(std::vec![1; 5000], Vec::new())
+    };
+    let request = Request {
+        file: Some((source, 0)),
+        shared: true,
+        write_back: true,
+        ..Request::anonymous(2 * PAGE, Prot::R | Prot::W)
+    };
+    let at = bench.memory.map(ME, &request).unwrap();
+    assert_eq!(bench.touch(at + 4999, Prot::W), Outcome::Resolved);
+    bench.pages.write(at + 4999, 9);
+    bench.pages.write(at + 5001, 9);
+    assert_eq!(
+        bytes.0.lock().unwrap()[4999],
+        1,
+        "not before it is asked for"
+    );
+    bench.memory.sync(&NoMachine, ME, at, 2 * PAGE).unwrap();
+    assert_eq!(bytes.0.lock().unwrap().len(), 5000);
+    assert_eq!(bytes.0.lock().unwrap()[4999], 9);
+    assert_eq!(
+        bench.memory.map(ME, &request),
+        Err(Errno::ENODEV),
+        "a second view would differ"
+    );
+    bench.memory.unmap(ME, at, 2 * PAGE).unwrap();
+    assert!(bench.memory.map(ME, &request).is_ok());
 }

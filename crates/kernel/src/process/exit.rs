@@ -69,6 +69,11 @@ fn finish(cx: &Context<'_>, status: u32) {
         let mut ended = process.ended.lock();
         *ended.get_or_insert(status)
     };
+    if let Some(memory) = crate::memory::current() {
+        let (start, end) = memory.range();
+        // The program is gone: there is nobody to tell.
+        let _ = memory.sync(cx.machine, process.pid, start, end - start);
+    }
     process.files.close_all();
     if process.pid == 1 {
         end_enclave(cx, status);

@@ -51,7 +51,8 @@ fn may_run(cx: &Context<'_>, source: &MapSource) -> bool {
 /// mmap.
 ///
 /// # Errors
-/// As in Linux; `ENODEV` for writable shared file mappings, `EACCES` for code
+/// As in Linux; `ENODEV` for writable shared mappings of files that cannot be
+/// written back or are mapped so already, `EACCES` for code
 /// that the manifest does not allow.
 pub fn mmap(
     cx: &Context<'_>,
@@ -67,6 +68,7 @@ pub fn mmap(
     if !offset.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
+    let mut write_back = false;
     let file = if flags & MAP_ANONYMOUS != 0 {
         None
     } else {
@@ -74,8 +76,18 @@ pub fn mmap(
         if prot.contains(Prot::X) && !may_run(cx, &source) {
             return Err(Errno::EACCES);
         }
+        if shared {
+            let may_write = cx.process().files.get(fd)?.flags().can_write();
+            if prot.contains(Prot::W) && !may_write {
+                return Err(Errno::EACCES);
+            }
+            write_back = may_write && source.bytes.can_write();
+        }
         Some((source, offset))
     };
+    if flags & MAP_FIXED != 0 {
+        memory.sync(cx.machine, cx.process().pid, addr, len)?;
+    }
     let is_file = file.is_some();
     let owner = cx.process().pid;
     let at = memory.map(
@@ -87,6 +99,7 @@ pub fn mmap(
             fixed: flags & MAP_FIXED != 0 && flags & MAP_FIXED_NOREPLACE == 0,
             keep: flags & MAP_FIXED_NOREPLACE != 0,
             shared,
+            write_back,
             file,
             label: memory::area::Label::None,
         },
@@ -118,7 +131,9 @@ pub fn mprotect(cx: &Context<'_>, addr: u64, len: u64, bits: u64) -> Result<u64,
 /// # Errors
 /// As in Linux.
 pub fn munmap(cx: &Context<'_>, addr: u64, len: u64) -> Result<u64, Errno> {
-    memory()?.unmap(cx.process().pid, addr, len)?;
+    let memory = memory()?;
+    memory.sync(cx.machine, cx.process().pid, addr, len)?;
+    memory.unmap(cx.process().pid, addr, len)?;
     Ok(0)
 }
 
@@ -136,7 +151,12 @@ pub fn brk(cx: &Context<'_>, wanted: u64) -> Result<u64, Errno> {
 /// # Errors
 /// As in Linux.
 pub fn mremap(cx: &Context<'_>, [addr, old, new, flags, to, _]: [u64; 6]) -> Result<u64, Errno> {
-    memory()?.remap(cx.process().pid, addr, old, new, flags, to)
+    let memory = memory()?;
+    let owner = cx.process().pid;
+    if new < old {
+        memory.sync(cx.machine, owner, addr, old)?;
+    }
+    memory.remap(owner, addr, old, new, flags, to)
 }
 
 /// madvise.
@@ -148,7 +168,7 @@ pub fn madvise(cx: &Context<'_>, addr: u64, len: u64, advice: u64) -> Result<u64
     Ok(0)
 }
 
-/// msync: nothing is ever shared with a file in writing.
+/// msync: shared mappings are written back, whatever the flags.
 ///
 /// # Errors
 /// As in Linux.
@@ -156,10 +176,12 @@ pub fn msync(cx: &Context<'_>, addr: u64, len: u64, flags: u64) -> Result<u64, E
     if flags & !7 != 0 || flags & 5 == 5 || !addr.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
-    memory()?
-        .is_mapped(cx.process().pid, addr, len)
-        .then_some(0)
-        .ok_or(Errno::ENOMEM)
+    let memory = memory()?;
+    if !memory.is_mapped(cx.process().pid, addr, len) {
+        return Err(Errno::ENOMEM);
+    }
+    memory.sync(cx.machine, cx.process().pid, addr, len)?;
+    Ok(0)
 }
 
 /// mincore.
