@@ -50,6 +50,15 @@ pub trait FileSystem: Send + Sync + core::fmt::Debug {
     /// `ENOENT`, `ENOTDIR`, `EIO`; the host's errno.
     fn stat(&self, cx: &Context<'_>, path: &[u8]) -> Result<Stat, Errno>;
 
+    /// Metadata of what a link leads to, where the link is more than its text:
+    /// /proc/self/fd/N of a file without a name.
+    ///
+    /// # Errors
+    /// As [`Self::stat`].
+    fn stat_target(&self, _cx: &Context<'_>, _path: &[u8]) -> Result<Option<Stat>, Errno> {
+        Ok(None)
+    }
+
     /// What a component is. May be answered from a cache.
     ///
     /// # Errors

@@ -129,7 +129,12 @@ impl Namespace {
         mode: u32,
         follow: bool,
     ) -> Result<Arc<OpenFile>, Errno> {
-        let wants_directory = flags.contains(OpenFlags::DIRECTORY);
+        // O_TMPFILE holds the bit of O_DIRECTORY, but makes a file.
+        let is_unnamed = flags.contains(OpenFlags::TEMPORARY | OpenFlags::DIRECTORY);
+        if is_unnamed && !flags.can_write() {
+            return Err(Errno::EINVAL);
+        }
+        let wants_directory = flags.contains(OpenFlags::DIRECTORY) && !is_unnamed;
         if flags.contains(OpenFlags::PATH) {
             let stat = self.stat_place(cx, place)?;
             match stat.kind() {
@@ -202,7 +207,10 @@ impl Namespace {
         self.at_last(cx, base, name, follow, |place, must_be_directory| {
             let stat = self.stat_place(cx, place)?;
             match stat.kind() {
-                FileType::Symlink if follow || must_be_directory => Err(Errno::ELOOP),
+                FileType::Symlink if follow || must_be_directory => place
+                    .fs
+                    .stat_target(cx, &place.path)?
+                    .map_or(Err(Errno::ELOOP), Ok),
                 FileType::Directory => Ok(stat),
                 _ if must_be_directory => Err(Errno::ENOTDIR),
                 _ => Ok(stat),
@@ -246,7 +254,10 @@ impl Namespace {
         self.at_last(cx, base, name, follow, |place, must_be_directory| {
             let stat = self.stat_place(cx, place)?;
             match stat.kind() {
-                FileType::Symlink if follow => return Err(Errno::ELOOP),
+                FileType::Symlink if follow => {
+                    let target = place.fs.stat_target(cx, &place.path)?;
+                    return target.map_or(Err(Errno::ELOOP), |_| Ok(()));
+                }
                 FileType::Symlink => return Ok(()),
                 FileType::Directory => {}
                 _ if must_be_directory => return Err(Errno::ENOTDIR),

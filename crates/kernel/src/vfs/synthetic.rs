@@ -78,6 +78,13 @@ fn number(path: &[u8]) -> u64 {
     super::namespace::bare_stat(path).inode
 }
 
+/// Whether a descriptor's link leads to its path: files with a name are opened
+/// anew there, as Linux does.
+fn is_opened_anew(target: &[u8], file: &OpenFile) -> bool {
+    target.first() == Some(&b'/')
+        && (file.file.is_seekable() || file.flags().contains(OpenFlags::DIRECTORY))
+}
+
 fn describe(item: &Item, path: &[u8]) -> Stat {
     let permissions = match item {
         Item::Directory(_) => 0o555,
@@ -112,6 +119,15 @@ impl<T: Tree> FileSystem for Synthetic<T> {
         Ok(describe(&self.item(cx, path)?, path))
     }
 
+    fn stat_target(&self, cx: &Context<'_>, path: &[u8]) -> Result<Option<Stat>, Errno> {
+        match self.item(cx, path)? {
+            Item::Descriptor(target, file) if !is_opened_anew(&target, &file) => {
+                file.file.stat(cx).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn readlink(&self, cx: &Context<'_>, path: &[u8]) -> Result<Vec<u8>, Errno> {
         match self.item(cx, path)? {
             Item::Symlink(target) | Item::Descriptor(target, _) => Ok(target),
@@ -142,15 +158,10 @@ impl<T: Tree> FileSystem for Synthetic<T> {
             Item::Descriptor(..) if flags.contains(OpenFlags::NO_FOLLOW) => {
                 return Err(Errno::ELOOP);
             }
-            Item::Descriptor(target, file) => {
-                // Files with a name are opened anew at their path, as Linux does.
-                if target.first() == Some(&b'/') && file.file.is_seekable()
-                    || file.flags().contains(OpenFlags::DIRECTORY)
-                {
-                    return Err(Errno::ELOOP);
-                }
-                Opened::Same(file)
+            Item::Descriptor(target, file) if is_opened_anew(&target, &file) => {
+                return Err(Errno::ELOOP);
             }
+            Item::Descriptor(_, file) => Opened::Same(file),
             Item::Directory(names) => {
                 let records = names
                     .into_iter()

@@ -57,5 +57,8 @@ fn names_of_descriptors_lead_to_the_same_description() {
     again.write(&cx, Source::Kernel(b"through")).unwrap();
     assert_eq!(read(&bench, "/dev/stdin").unwrap(), b"through");
     let names = files.namespace();
+    let stat = names.stat(&cx, b"/", b"/dev/stdin", true).unwrap();
+    assert_eq!(stat.kind(), crate::vfs::stat::FileType::Fifo);
+    assert_eq!(names.access(&cx, b"/", b"/dev/stdin", true, 4), Ok(()));
     assert_eq!(names.readlink(&cx, b"/", b"/proc/self/fd/1").unwrap(), name);
 }

@@ -178,6 +178,18 @@ fn memory_files_have_no_name() {
 }
 
 #[test]
+fn unnamed_files_are_made_in_directories() {
+    let bench = Bench::new();
+    for directory in ["/tmp", "/"] {
+        let fd = bench.open_file(directory, 0o20200002).unwrap();
+        bench.write_file(fd, b"abc").unwrap();
+        bench.sys(nr::__NR_lseek, &[fd, 0, 0]).unwrap();
+        assert_eq!(bench.read_file(fd, 9).unwrap(), b"abc", "{directory}");
+        assert_eq!(bench.open_file(directory, 0o20200000), Err(Errno::EINVAL));
+    }
+}
+
+#[test]
 fn flags_can_be_read_and_set() {
     let bench = Bench::new();
     let fd = bench.open_file("/tmp/a", RDWR_CREATE | 0o2000).unwrap();

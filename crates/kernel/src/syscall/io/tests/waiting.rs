@@ -94,6 +94,27 @@ fn a_write_inside_ends_a_poll_that_sleeps_at_the_host() {
 }
 
 #[test]
+fn a_host_that_lies_to_poll_tells_nothing_that_was_not_asked() {
+    use crate::host::Word;
+    use enclave_abi::call::Op;
+    let bench = Bench::new();
+    let fifo = host_fifo(&bench);
+    bench.machine.lie(|op, words| match (op, words) {
+        (Op::Poll, [_, Word::Out(out), _]) => {
+            out.fill(0xff);
+            Some(Ok(1))
+        }
+        _ => None,
+    });
+    // ERR and HUP come unasked; NVAL never, for the descriptor is open.
+    assert_eq!(poll(&bench, &[(fifo, POLLIN)], -1).unwrap(), [1 | 8 | 16]);
+    bench
+        .machine
+        .lie(|op, _| (op == Op::Poll).then_some(Ok(1000)));
+    assert_eq!(poll(&bench, &[(fifo, POLLIN)], -1), Err(Errno::EIO));
+}
+
+#[test]
 fn timeouts_are_kept_and_told() {
     let bench = Bench::new();
     let (reader, _) = pipe(&bench);
