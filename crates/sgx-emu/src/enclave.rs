@@ -353,6 +353,8 @@ impl Builder {
             keys,
             blocks,
             statistics: Statistics::default(),
+            #[cfg(feature = "hostile")]
+            attacker: std::sync::OnceLock::new(),
         }))
     }
 
@@ -479,6 +481,8 @@ pub struct EmulatedEnclave {
     /// For each page of ELRANGE, the block of the thread whose GS base it is.
     blocks: Mapping,
     pub(crate) statistics: Statistics,
+    #[cfg(feature = "hostile")]
+    pub(crate) attacker: std::sync::OnceLock<Arc<dyn crate::hostile::Attacker>>,
 }
 
 impl EmulatedEnclave {

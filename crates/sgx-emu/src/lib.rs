@@ -35,6 +35,8 @@
 pub mod edmm;
 pub mod enclave;
 mod epcm;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod keys;
 mod leaf;
 mod memory;

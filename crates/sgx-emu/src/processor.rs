@@ -207,9 +207,17 @@ impl Processor {
         if cssa >= u64::from(self.thread.tcs.nssa) || !self.frame_is_usable(ssa) {
             return Outcome::Refused;
         }
+        #[cfg(feature = "hostile")]
+        if self.enclave.is_attacked() {
+            crate::hostile::single_step(true);
+        }
         // SAFETY: the block is filled, the SSA frame usable, the enclave alive;
         // the assembly keeps the C calling convention.
         let values = unsafe { switch::enter(self.block(), rdi, rsi, rdx) };
+        #[cfg(feature = "hostile")]
+        if self.enclave.is_attacked() {
+            crate::hostile::single_step(false);
+        }
         self.outcome(values)
     }
 
@@ -225,6 +233,12 @@ impl Processor {
             (block.cssa, block.ssa)
         };
         let outcome = if self.frame_is_usable(frame) {
+            #[cfg(feature = "hostile")]
+            if let Some(exception) = crate::hostile::resume(&self.enclave, frame) {
+                // SAFETY: as above.
+                unsafe { &mut *self.block() }.set_cssa(cssa + 1);
+                return Outcome::Asynchronous { exception };
+            }
             // SAFETY: as for `enter`; an invalid state in the frame faults in the
             // assembly, whose addresses the signal handler knows.
             let values = unsafe { switch::resume(self.block(), frame) };

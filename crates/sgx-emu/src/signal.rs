@@ -238,6 +238,10 @@ fn exception(at: &mut Interrupted<'_>, vector: u8, rip: u64) -> bool {
 /// A single step: the end of a leaf that was interrupted or faulted, or the
 /// program's own.
 fn debug(at: &mut Interrupted<'_>, rip: u64) -> bool {
+    #[cfg(feature = "hostile")]
+    if at.enclave.is_attacked() {
+        return crate::hostile::step(at);
+    }
     if at.block.leaf_trap == 0 {
         return exception(at, vector::DB, rip);
     }
@@ -319,6 +323,10 @@ fn is_illegal_in_enclaves(at: &Interrupted<'_>, rip: u64) -> bool {
 fn outside(at: &mut Interrupted<'_>, signal: i32, sent: bool) -> bool {
     let rip = at.rip();
     if sent {
+        return false;
+    }
+    #[cfg(feature = "hostile")]
+    if signal == libc::SIGTRAP && at.enclave.is_attacked() {
         return false;
     }
     if switch::is_entering(rip) {

@@ -87,6 +87,12 @@ impl Interrupted<'_> {
     /// AEX: saves state to the SSA and continues the host at AEP
     /// (SDM vol. 3D §39.4).
     pub(crate) fn exit(&mut self, cause: Cause, registers: &Registers, rip: u64, rflags: u64) {
+        #[cfg(feature = "hostile")]
+        let rflags = if self.enclave.is_attacked() {
+            rflags & !TRAP_FLAG
+        } else {
+            rflags
+        };
         let frame = self.block.ssa;
         let writable = self
             .enclave
@@ -210,6 +216,11 @@ impl Interrupted<'_> {
             let aep = self.block.aep;
             self.set(libc::REG_RIP, target);
             self.set(libc::REG_RCX, aep);
+            #[cfg(feature = "hostile")]
+            if self.enclave.is_attacked() {
+                let rflags = self.get(libc::REG_EFL) & !TRAP_FLAG;
+                self.set(libc::REG_EFL, rflags);
+            }
             return;
         }
         let mut operands = Operands {
