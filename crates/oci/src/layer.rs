@@ -329,6 +329,25 @@ pub struct LayerBlob {
 }
 
 impl LayerBlob {
+    /// A layer that the caller wrote and kept. All of it is believed, so
+    /// `stored` must be a file that nobody else can change.
+    #[must_use]
+    pub fn kept(key: &LayerKey, stored: FileSlice) -> Self {
+        Self {
+            digest: key.digest,
+            diff_id: key.diff_id,
+            compression: key.compression,
+            bytes: stored,
+            is_private: true,
+        }
+    }
+
+    /// The stored bytes.
+    #[must_use]
+    pub fn stored(&self) -> &FileSlice {
+        &self.bytes
+    }
+
     /// How it is stored.
     #[must_use]
     pub fn compression(&self) -> Compression {

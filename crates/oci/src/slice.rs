@@ -120,6 +120,12 @@ impl FileSlice {
         }
     }
 
+    /// The file if the window is all of it.
+    pub(crate) fn as_whole(&self) -> Option<&File> {
+        let length = self.file.metadata().ok()?.len();
+        (self.start == 0 && self.len == length).then_some(&self.file)
+    }
+
     /// The file and where the window starts in it, for copies in the kernel.
     pub(crate) fn parts(&self) -> (&File, u64) {
         (&self.file, self.start)

@@ -4,10 +4,12 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{AtFlags, CWD, FlockOperation};
+use tempfile::NamedTempFile;
 
 use super::{Document, Encoded, OutputError, copy_blob};
 use crate::digest::Digest;
@@ -15,6 +17,7 @@ use crate::layer::LayerBlob;
 use crate::layout::VERSION;
 use crate::limits::Limits;
 use crate::manifest::{Descriptor, Index, Platform, REF_NAME};
+use crate::slice::FileSlice;
 
 /// Blobs in place, the tag not yet moved.
 #[derive(Debug)]
@@ -65,9 +68,7 @@ impl StagedLayout {
             Ok(true)
         })?;
         for layer in layers {
-            staged.put_blob(layer.digest, layer.stored_size(), |file| {
-                copy_blob(layer, file)
-            })?;
+            staged.put_layer(layer)?;
         }
         for Document { digest, bytes } in [&encoded.config, &encoded.manifest] {
             staged.put_blob(*digest, bytes.len() as u64, |file| {
@@ -76,6 +77,29 @@ impl StagedLayout {
             })?;
         }
         Ok(staged)
+    }
+
+    /// Copies a layer, or shares its file if the two are neighbours: images
+    /// made from one base then take its space once.
+    fn put_layer(&mut self, layer: &LayerBlob) -> Result<(), OutputError> {
+        let path = self.dir.join("blobs/sha256").join(layer.digest.to_hex());
+        let is_missing =
+            fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if is_missing && let Some(linked) = link_beside(&path, &layer.bytes) {
+            let is_right = copy_blob(layer, &mut io::sink()).map_err(at(&path))?;
+            if !is_right {
+                let expected = layer.digest;
+                return Err(OutputError::Changed { expected });
+            }
+            linked
+                .persist(&path)
+                .map_err(|error| at(&path)(error.error))?;
+            self.written.push(path);
+            return Ok(());
+        }
+        self.put_blob(layer.digest, layer.stored_size(), |file| {
+            copy_blob(layer, file)
+        })
     }
 
     fn put_blob(
@@ -116,7 +140,7 @@ impl StagedLayout {
         let path = self.dir.join("index.json");
         let mut index = match File::open(&path) {
             Ok(file) => {
-                let bytes = crate::slice::FileSlice::whole(file)
+                let bytes = FileSlice::whole(file)
                     .and_then(|file| file.read_all(Limits::default().document))
                     .map_err(at(&path))?;
                 serde_json::from_slice::<Index>(&bytes)?
@@ -180,6 +204,25 @@ fn check_target(dir: &Path) -> Result<(), OutputError> {
             }
         }
     }
+}
+
+/// Gives a file another name beside `path`. `None` if that is not possible, or
+/// if somebody else could change the file afterwards.
+fn link_beside(path: &Path, bytes: &FileSlice) -> Option<NamedTempFile<()>> {
+    let file = bytes.as_whole()?;
+    let metadata = file.metadata().ok()?;
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !is_ours || metadata.mode() & 0o777 != 0o644 {
+        return None;
+    }
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    tempfile::Builder::new()
+        .prefix(".new-")
+        .make_in(path.parent()?, |name| {
+            let follow = AtFlags::SYMLINK_FOLLOW;
+            Ok(rustix::fs::linkat(CWD, open.as_str(), CWD, name, follow)?)
+        })
+        .ok()
 }
 
 /// Writes a file under a temporary name beside `path` and renames it.

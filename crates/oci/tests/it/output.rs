@@ -3,6 +3,7 @@
 //! left behind.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use oci::image::Image;
@@ -244,4 +245,38 @@ fn layers_that_change_under_our_hands_are_noticed() {
         Err(OutputError::Changed { .. })
     ));
     assert_eq!(files_below(out.path()), [] as [&str; 0]);
+}
+
+#[test]
+fn neighbours_share_layers_that_nobody_else_can_change() {
+    let temp = temp();
+    let native_dir = temp.path().join("native");
+    write_layout(&native_dir, &layers());
+    let blobs = || {
+        let found = fs::read_dir(native_dir.join("blobs/sha256")).expect("blobs");
+        found.map(|entry| entry.expect("entry").path())
+    };
+    let shared_with = |name: &str| {
+        let native = open(&format!("oci:{}:native", native_dir.display()));
+        let target = format!("oci:{}:x", temp.path().join(name).display());
+        let staged = copy_of(&native).stage(&reference(&target));
+        staged.expect("stage").commit().expect("commit");
+        assert_same_content(&open(&target));
+        blobs()
+            .filter(|blob| {
+                let copy = temp.path().join(name).join("blobs/sha256");
+                let copy = copy.join(blob.file_name().expect("name"));
+                let inode = |path: &Path| fs::metadata(path).map(|found| found.ino()).ok();
+                inode(&copy).is_some() && inode(&copy) == inode(blob)
+            })
+            .count()
+    };
+    for blob in blobs() {
+        fs::set_permissions(&blob, fs::Permissions::from_mode(0o644)).expect("chmod");
+    }
+    assert_eq!(shared_with("shared"), layers().len());
+    for blob in blobs() {
+        fs::set_permissions(&blob, fs::Permissions::from_mode(0o664)).expect("chmod");
+    }
+    assert_eq!(shared_with("copied"), 0);
 }
