@@ -14,6 +14,7 @@ mod cache;
 mod command;
 mod enclave;
 mod facts;
+mod own;
 mod regions;
 mod report;
 mod request;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use oci::image::Image;
 use oci::limits::Limits;
+use oci::output::OutputError;
 use oci::root::RootView;
 
 use crate::args::Convert;
@@ -76,6 +78,13 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
         Class::NativeImage,
         format!("Cannot read '{}'", request.from),
     )?;
+    for (number, layer) in view.layers().iter().enumerate() {
+        if layer.recalled_entries().is_some() {
+            console.step(format!(
+                "layer {number} is known from an earlier conversion"
+            ));
+        }
+    }
     let config = native.config();
     let binary = binary::find(&view, &options.binary, command::search_path(config))?;
     let launch = command::merge(&request, config, &view, &binary)?;
@@ -83,7 +92,10 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
     console.step(format!("find what {} needs to start", binary.path));
     let mut facts = Facts::default();
     known_layers.teach(&view, &mut facts);
-    let startup = startup::plan(&view, &binary, &agent, &mut plan, &mut facts, console)?;
+    let agent_known = known_layers
+        .code(&agent)
+        .class(Class::Internal, "The agent is not usable; run 'make build'")?;
+    let startup = startup::plan(&view, &binary, &agent_known, &mut plan, &mut facts, console)?;
     let cas = upload::find(&request, console)?;
 
     // What was read up to here is what a start takes; from here on, all is.
@@ -118,11 +130,13 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
         console,
     )?;
     console.text("session (secret values hidden)", &document.shown());
+    let selection = view.select(&plan.encrypted);
     let parts = Parts {
         request: &request,
         view: &view,
         config,
         plan: &plan,
+        selection: &selection,
         binary: &binary,
         startup: &startup,
         sealed: &sealed,
@@ -130,6 +144,7 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
         agent: &agent,
         launcher: &launcher,
         cas: &cas,
+        cache: known_layers.cache(),
     };
     parts.check_links()?;
     let (image, layers) = parts.assemble(console, &temp)?;
@@ -141,9 +156,14 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
         console.notice("dry run: nothing is written or uploaded");
     } else {
         console.step(format!("write {}", request.to));
-        let staged = image
-            .stage(&request.to)
-            .class(Class::Output, format!("Cannot write '{}'", request.to))?;
+        let staged = image.stage(&request.to).map_err(|error| {
+            let class = match error {
+                // A layer that was known and not read again until now.
+                OutputError::Changed { .. } => Class::NativeImage,
+                _ => Class::Output,
+            };
+            Failure::of(class, error, format!("Cannot write '{}'", request.to))
+        })?;
         digests.result = Some((staged.manifest_digest(), staged.image_id()));
         if let Some(path) = session::file(&request) {
             session::write(&document, &path)?;
@@ -154,7 +174,6 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
         staged
             .commit()
             .class(Class::Output, format!("Cannot write '{}'", request.to))?;
-        let selection = view.select(&plan.encrypted);
         known_layers.remember(&view, &selection, &facts, &needed);
     }
     if let Some(path) = &options.report {

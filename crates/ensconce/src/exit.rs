@@ -45,6 +45,12 @@ impl Failure {
         }
     }
 
+    /// A failure with a cause and a sentence about what was being done.
+    pub(crate) fn of(class: Class, error: impl Into<anyhow::Error>, doing: impl Display) -> Self {
+        let error = error.into().context(doing.to_string());
+        Self { class, error }
+    }
+
     /// The chain of causes in one line.
     pub(crate) fn message(&self) -> String {
         format!("{:#}", self.error)

@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts the result together: native layers without what is protected,
-//! ciphertext, and our own files above.
+//! ciphertext, and our own layers above.
 
-use std::io;
 use std::path::Path;
 
 use oci::compression::Level;
 use oci::config::NativeConfig;
-use oci::layer::LayerBlob;
-use oci::layer::entry::Metadata;
-use oci::layer::write::{LayerWriter, NewEntry, WriteError};
 use oci::output::NewImage;
-use oci::path::RootPath;
 use oci::reference::Reference;
-use oci::root::RootView;
-use oci::slice::FileSlice;
+use oci::root::{RootView, Selection};
 
 use super::binary::Binary;
+use super::cache::Cache;
 use super::enclave::Enclave;
-use super::regions::{FSPF_DIR, OWN, Plan};
+use super::own;
+use super::regions::{OWN, Plan};
 use super::request::Request;
 use super::seal::Sealed;
 use super::startup::Startup;
@@ -39,6 +35,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) view: &'a RootView,
     pub(crate) config: &'a NativeConfig,
     pub(crate) plan: &'a Plan,
+    /// Entries of native layers that hold what is encrypted.
+    pub(crate) selection: &'a Selection,
     pub(crate) binary: &'a Binary,
     pub(crate) startup: &'a Startup,
     pub(crate) sealed: &'a Sealed,
@@ -46,12 +44,13 @@ pub(crate) struct Parts<'a> {
     pub(crate) agent: &'a [u8],
     pub(crate) launcher: &'a [u8],
     pub(crate) cas: &'a Cas,
+    pub(crate) cache: Option<&'a Cache>,
 }
 
 impl Parts<'_> {
     /// Refuses files that are protected under one name and not under another.
     pub(crate) fn check_links(&self) -> Result<(), Failure> {
-        let shared = self.view.select(&self.plan.encrypted).shared_outside;
+        let shared = &self.selection.shared_outside;
         let Some(first) = shared.first() else {
             return Ok(());
         };
@@ -76,7 +75,7 @@ impl Parts<'_> {
             Reference::OciLayout { .. } => Level::Zstd(3),
             _ => Level::None,
         };
-        let selection = self.view.select(&self.plan.encrypted);
+        let selection = self.selection;
         let mut counts = Layers::default();
         let mut layers = Vec::new();
         for (number, layer) in self.view.layers().iter().enumerate() {
@@ -86,16 +85,15 @@ impl Parts<'_> {
             } else {
                 console.step(format!("rewrite layer {number} without protected files"));
                 counts.rewritten += 1;
-                let rewritten = self.view.rewrite_without(&selection, number, level, temp);
+                let rewritten = self.view.rewrite_without(selection, number, level, temp);
                 layers
                     .push(rewritten.class(Class::Files, format!("Cannot rewrite layer {number}"))?);
             }
         }
         layers.extend(self.sealed.layer.clone());
-        layers.push(
-            self.own_layer(level, temp)
-                .class(Class::Files, "Cannot write the enclave's layer")?,
-        );
+        let doing = "Cannot write the enclave's layers";
+        layers.push(own::runtime(self, level, temp).class(Class::Files, doing)?);
+        layers.push(own::enclave(self, level, temp).class(Class::Files, doing)?);
         let mut config = self.config.carry_over();
         if self.config.has_healthcheck {
             console.notice("HEALTHCHECK is left out: it would run outside the enclave");
@@ -133,82 +131,4 @@ impl Parts<'_> {
         add("SCONE_MODE", mode.to_owned());
         env
     }
-
-    fn own_layer(&self, level: Level, temp: &Path) -> Result<LayerBlob, WriteError> {
-        let parse = |text: &str| {
-            RootPath::parse(text).map_err(|error| WriteError::from(io::Error::other(error)))
-        };
-        let own = |name: &str| parse(&format!("{OWN}/{name}"));
-        let program = self.view.content(&self.binary.data)?;
-        let mut files: Vec<(RootPath, u32, Content<'_>)> = vec![
-            (own("agent")?, 0o755, Content::Bytes(self.agent)),
-            (
-                own("enclave.img")?,
-                0o644,
-                Content::Bytes(self.enclave.image.bytes()),
-            ),
-            (
-                own("enclave.img.sig")?,
-                0o644,
-                Content::Bytes(&self.enclave.signature),
-            ),
-            (self.startup.program.clone(), 0o755, Content::Slice(program)),
-            (
-                parse(&format!("{FSPF_DIR}/fs.fspf"))?,
-                0o644,
-                Content::Bytes(&self.sealed.fspf.bytes),
-            ),
-        ];
-        // The launcher stands in for the program, so that naming the program
-        // as entrypoint starts the enclave. It is stored once.
-        let launch = own("launch")?;
-        let (first, second) = if launch < self.binary.path {
-            (launch, self.binary.path.clone())
-        } else {
-            (self.binary.path.clone(), launch)
-        };
-        files.push((second, 0o755, Content::LinkTo(first.clone())));
-        files.push((first, 0o755, Content::Bytes(self.launcher)));
-        let mut directories = vec![parse(OWN)?, parse(FSPF_DIR)?];
-        let mut above = self.startup.program.parent();
-        while let Some(directory) = above.filter(|path| path.as_bytes() != OWN.as_bytes()) {
-            above = directory.parent();
-            directories.push(directory);
-        }
-        files.extend(
-            directories
-                .into_iter()
-                .map(|path| (path, 0o755, Content::Directory)),
-        );
-        files.sort_by(|(a, _, _), (b, _, _)| a.cmp(b));
-
-        let mut layer = LayerWriter::new(temp, level)?;
-        for (path, mode, content) in &files {
-            let metadata = Metadata::of_root(*mode);
-            match content {
-                Content::Bytes(bytes) => {
-                    let size = bytes.len() as u64;
-                    layer.append(path, &NewEntry::File { size }, &metadata, *bytes)?;
-                }
-                Content::Directory => {
-                    layer.append(path, &NewEntry::Directory, &metadata, io::empty())?;
-                }
-                Content::LinkTo(target) => {
-                    layer.append(path, &NewEntry::HardLink { target }, &metadata, io::empty())?;
-                }
-                Content::Slice(slice) => {
-                    let size = slice.len();
-                    layer.append(path, &NewEntry::File { size }, &metadata, slice.reader())?;
-                }
-            }
-        }
-        layer.finish()
-    }
-}
-
-enum Content<'a> {
-    Bytes(&'a [u8]),
-    Directory,
-    LinkTo(RootPath),
-    Slice(FileSlice),
 }

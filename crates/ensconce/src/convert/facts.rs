@@ -28,6 +28,15 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// Looks at a program or library.
+    ///
+    /// # Errors
+    /// [`LookError`] for anything but 64-bit x86 ELF.
+    pub(crate) fn of_code(bytes: &[u8]) -> Result<Self, LookError> {
+        let file = startup::file(Role::Library, b"/", bytes)?;
+        Ok(Self::of_startup(&file)?)
+    }
+
     /// Learns from a startup file, which was looked at already.
     pub(crate) fn of_startup(file: &StartupFile) -> Result<Self, DigestError> {
         Ok(Self {

@@ -237,14 +237,22 @@ impl Work<'_> {
         if let Some(known) = self.facts.get(data) {
             self.sealer
                 .add_known_file(bytes, meta, known.list.clone())?;
-            return Ok(self.sealer.set_sites(bytes, &words(&known.sites))?);
+            return self.sites(bytes, &known.sites);
         }
         let content = self.content(path, data)?;
         let added = self.sealer.add_file(bytes, meta, &content, &mut InPlace)?;
         let sites = content.sites(path)?;
-        self.sealer.set_sites(bytes, &words(&sites))?;
+        self.sites(bytes, &sites)?;
         let list = added.plaintext;
         self.facts.learn(*data, Known { list, sites });
+        Ok(())
+    }
+
+    fn sites(&mut self, path: &[u8], sites: &[Site]) -> Result<(), Trouble> {
+        // Most files have none, which needs no saying.
+        if !sites.is_empty() {
+            self.sealer.set_sites(path, &words(sites))?;
+        }
         Ok(())
     }
 

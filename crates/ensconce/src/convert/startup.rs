@@ -7,12 +7,11 @@ use std::io;
 use enclave_abi::startup::{Role, StartupFile, StartupList};
 use enclave_image::closure::{Closure, Libc};
 use enclave_image::root::{FILE_MAX, Node as Found, Root};
-use enclave_image::startup as image;
 use oci::path::RootPath;
 use oci::root::{Node, NodeKind, RootView};
 
 use super::binary::Binary;
-use super::facts::Facts;
+use super::facts::{Facts, Known};
 use super::regions::{OWN, Plan};
 use crate::console::Console;
 use crate::exit::{Class, Classify as _, Failure};
@@ -45,7 +44,7 @@ pub(crate) fn agent_path() -> String {
 pub(crate) fn plan(
     view: &RootView,
     binary: &Binary,
-    agent: &[u8],
+    agent: &Known,
     plan: &mut Plan,
     facts: &mut Facts,
     console: Console,
@@ -106,8 +105,7 @@ pub(crate) fn plan(
             file.path = program.as_bytes().to_vec();
         }
     }
-    let agent = image::file(Role::Agent, agent_path().as_bytes(), agent)
-        .class(Class::Internal, "The agent is not usable; run 'make build'")?;
+    let agent = agent.to_startup(Role::Agent, agent_path().as_bytes());
     list.files.push(agent.clone());
     Ok(Startup {
         list,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The real binary on real images.
 
+mod cache;
 mod convert;
 mod native;
 mod protection;

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use enclave_abi::codec::{DecodeError, Reader, Writer};
-use enclave_abi::startup::Site;
+use enclave_abi::startup::{SITES_MAX, Site};
 use oci::layer::entry::{EntryKind, Metadata, TarEntry, Timestamp, Xattrs};
 use oci::layer::recall::{Contents, LayerKey, Memory, Recalled};
 use oci::path::{MAX_PATH, RootPath};
@@ -15,7 +16,7 @@ use oci::slice::FileSlice;
 use shieldfs::digest::{ChunkList, HASH_LEN};
 
 use super::{Cache, Name};
-use crate::convert::facts::{Facts, Known};
+use crate::convert::facts::{Facts, Known, LookError};
 
 /// Bounds of what is believed of a genuine entry; more than any image has.
 const ENTRIES_MAX: usize = 4_000_000;
@@ -69,6 +70,35 @@ impl Layers {
             temp: temp.to_owned(),
             told: Mutex::default(),
         }
+    }
+
+    /// The cache itself.
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_deref()
+    }
+
+    /// What is known about a program of our own, looked at once per build.
+    ///
+    /// # Errors
+    /// [`LookError`] if it is none.
+    pub(crate) fn code(&self, bytes: &[u8]) -> Result<Known, LookError> {
+        let Some(cache) = &self.cache else {
+            return Known::of_code(bytes);
+        };
+        let name = cache.name("code", &[digest(&SHA256, bytes).as_ref()]);
+        let kept = cache.load(&name).and_then(|kept| {
+            let mut r = Reader::new(&kept);
+            let known = decode_known(&mut r, bytes.len() as u64).ok()?;
+            r.finish().ok().map(|()| known)
+        });
+        if let Some(known) = kept {
+            return Ok(known);
+        }
+        let known = Known::of_code(bytes)?;
+        let mut w = Writer::new();
+        encode_known(&mut w, &known);
+        cache.store(&name, &w.finish());
+        Ok(known)
     }
 
     /// What is known about the files of recalled layers.
@@ -196,14 +226,8 @@ impl Seen {
         }
         w.count(self.files.len());
         for ((offset, size), known) in &self.files {
-            w.u64(*offset).u64(*size).u32(known.list.chunk_size());
-            w.count(known.list.hashes().len());
-            w.raw(known.list.hashes().as_flattened());
-            w.count(known.sites.len());
-            for site in &known.sites {
-                let [at, replay] = site.to_words();
-                w.u32(at).u32(replay);
-            }
+            w.u64(*offset).u64(*size);
+            encode_known(&mut w, known);
         }
         w.finish()
     }
@@ -219,18 +243,7 @@ impl Seen {
         let mut files = Files::new();
         for _ in 0..r.count("files", ENTRIES_MAX)? {
             let (offset, size) = (r.u64("offset")?, r.u64("size")?);
-            let chunk_size = r.u32("chunk size")?;
-            let count = r.count("chunks", CHUNKS_MAX)?;
-            let hashes = r.raw("chunks", count.saturating_mul(HASH_LEN))?;
-            let hashes = hashes.as_chunks::<HASH_LEN>().0.to_vec();
-            let list =
-                ChunkList::new(size, chunk_size, hashes).map_err(|_| invalid("chunks", offset))?;
-            let mut sites = Vec::new();
-            for _ in 0..r.count("sites", enclave_abi::startup::SITES_MAX)? {
-                let words = [r.u32("site")?, r.u32("site")?];
-                sites.push(Site::from_words(words).ok_or_else(|| invalid("site", offset))?);
-            }
-            files.insert((offset, size), Arc::new(Known { list, sites }));
+            files.insert((offset, size), Arc::new(decode_known(&mut r, size)?));
         }
         r.finish()?;
         Ok(Self {
@@ -243,6 +256,31 @@ impl Seen {
 
 fn invalid(field: &'static str, got: u64) -> DecodeError {
     DecodeError::Invalid { field, got }
+}
+
+fn encode_known(w: &mut Writer, known: &Known) {
+    w.u32(known.list.chunk_size());
+    w.count(known.list.hashes().len());
+    w.raw(known.list.hashes().as_flattened());
+    w.count(known.sites.len());
+    for site in &known.sites {
+        let [at, replay] = site.to_words();
+        w.u32(at).u32(replay);
+    }
+}
+
+fn decode_known(r: &mut Reader<'_>, size: u64) -> Result<Known, DecodeError> {
+    let chunk_size = r.u32("chunk size")?;
+    let count = r.count("chunks", CHUNKS_MAX)?;
+    let hashes = r.raw("chunks", count.saturating_mul(HASH_LEN))?;
+    let hashes = hashes.as_chunks::<HASH_LEN>().0.to_vec();
+    let list = ChunkList::new(size, chunk_size, hashes).map_err(|_| invalid("chunks", size))?;
+    let mut sites = Vec::new();
+    for _ in 0..r.count("sites", SITES_MAX)? {
+        let words = [r.u32("site")?, r.u32("site")?];
+        sites.push(Site::from_words(words).ok_or_else(|| invalid("site", size))?);
+    }
+    Ok(Known { list, sites })
 }
 
 fn encode_entry(w: &mut Writer, entry: &TarEntry) {
