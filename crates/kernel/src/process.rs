@@ -12,6 +12,8 @@ pub mod frame;
 pub mod spawn;
 pub mod stack;
 pub mod start;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod trap;
 
@@ -88,9 +90,13 @@ pub struct Program {
 }
 
 static PROCESSES: Lock<BTreeMap<u32, Arc<Process>>> = Lock::new(BTreeMap::new());
-static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+/// The agent, or the program where no agent is.
+pub const FIRST: u32 = 1;
+/// The program that the agent starts.
+pub const PROGRAM: u32 = 2;
+static NEXT_ID: AtomicU32 = AtomicU32::new(PROGRAM + 1);
 
-/// A new process or thread number.
+/// A new thread's number.
 pub(crate) fn next_id() -> u32 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }

@@ -3,6 +3,8 @@
 //! them (rule S12).
 
 pub mod deliver;
+#[cfg(test)]
+mod delivery_tests;
 pub mod fd;
 pub mod frame;
 pub mod send;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ELF executables (System V ABI, AMD64 supplement).
 
+#[cfg(test)]
+mod tests;
+
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -188,10 +191,9 @@ impl Image {
                 .checked_add(segment.len)
                 .filter(|&end| end < 1 << 46);
             let congruent = segment.addr % PAGE == segment.offset % PAGE;
-            let ascending = segments.last().is_none_or(|last| {
-                last.addr + last.len <= segment.addr & !(PAGE - 1)
-                    || (last.addr + last.len <= segment.addr)
-            });
+            let ascending = segments
+                .last()
+                .is_none_or(|last| last.addr + last.len <= segment.addr);
             if !in_file
                 || end.is_none()
                 || !congruent

@@ -2,9 +2,10 @@
 //! New threads, and the program that the agent starts.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use enclave_abi::manifest::ProgramConfig;
+use enclave_abi::start::LogLevel;
 
 use super::frame::{Frame, NO_CALL, NO_VECTOR, REASON_TRAP};
 use super::{Process, Task};
@@ -51,6 +52,9 @@ pub struct Clone {
     /// Its FS base.
     pub tls: u64,
 }
+
+/// The program is started at most once.
+static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Whether an FS base is an address at all.
 #[must_use]
@@ -130,12 +134,12 @@ pub fn start_program(cx: &Context<'_>, config: &ProgramConfig) -> Result<u32, Er
     if !agent.is_agent() {
         return Err(Errno::EPERM);
     }
-    if super::find(2).is_some() || super::all().iter().any(|other| other.parent == agent.pid) {
+    if STARTED.swap(true, Ordering::AcqRel) {
         return Err(Errno::EBUSY);
     }
     let facts = super::start::facts().ok_or(Errno::ENOSYS)?;
     let cpu = cx.machine.cpu().ok_or(Errno::ENOSYS)?;
-    let pid = super::next_id();
+    let pid = super::PROGRAM;
     let process = Arc::new(Process::new(
         pid,
         agent.pid,
@@ -165,7 +169,14 @@ pub fn start_program(cx: &Context<'_>, config: &ProgramConfig) -> Result<u32, Er
         });
     let started = match loaded {
         Ok(()) => cpu.start_thread(&task, &frame, 0),
-        Err(_) => Err(Errno::ENOEXEC),
+        Err(error) => {
+            crate::log::line(
+                cx.machine,
+                LogLevel::Error,
+                format_args!("the program cannot start: {error}"),
+            );
+            Err(Errno::ENOEXEC)
+        }
     };
     if let Err(errno) = started {
         super::unregister(pid);

@@ -128,7 +128,7 @@ pub fn boot(
         xfrm,
     });
     let facts = facts().ok_or(StartError::NoConfiguration)?;
-    let pid = super::next_id();
+    let pid = super::FIRST;
     let dlopen = if agent { Dlopen::None } else { dlopen };
     let process = Arc::new(Process::new(pid, 0, agent, ProcessFiles::default(), dlopen));
     let task = Arc::new(Task::new(pid, &process));

@@ -78,8 +78,13 @@ pub fn absorb_hints(machine: &dyn Machine) {
     while hints != 0 {
         let signal = hints.trailing_zeros() + 1;
         hints &= hints - 1;
-        if let Some(process) = crate::process::all().into_iter().next_back() {
-            to_process(machine, &process, SigInfo::user(signal, super::SI_USER, 0));
+        let running = crate::process::all();
+        let last = running
+            .iter()
+            .rev()
+            .find(|process| !process.tasks.lock().is_empty());
+        if let Some(process) = last {
+            to_process(machine, process, SigInfo::user(signal, super::SI_USER, 0));
         }
     }
 }
