@@ -207,10 +207,9 @@ impl Namespace {
         self.at_last(cx, base, name, follow, |place, must_be_directory| {
             let stat = self.stat_place(cx, place)?;
             match stat.kind() {
-                FileType::Symlink if follow || must_be_directory => place
-                    .fs
-                    .stat_target(cx, &place.path)?
-                    .map_or(Err(Errno::ELOOP), Ok),
+                FileType::Symlink if follow || must_be_directory => {
+                    place.fs.stat_target(cx, &place.path)?.ok_or(Errno::ELOOP)
+                }
                 FileType::Directory => Ok(stat),
                 _ if must_be_directory => Err(Errno::ENOTDIR),
                 _ => Ok(stat),
