@@ -36,6 +36,10 @@ pub enum BackendError {
     /// The emulated processor could not build the enclave.
     #[error("emulated processor cannot load the enclave")]
     Emulated(#[from] sgx_emu::enclave::EnclaveError),
+    /// The attack that a test asked for is not possible.
+    #[cfg(feature = "hostile")]
+    #[error("cannot attack the enclave")]
+    Attack(#[from] sgx_emu::hostile::AttackError),
     /// A host thread could not become a processor.
     #[error("cannot prepare a thread for the enclave")]
     Attach(#[from] sgx_emu::processor::AttachError),

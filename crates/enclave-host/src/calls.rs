@@ -28,6 +28,9 @@ pub struct Host {
     pub root: Arc<Root>,
     /// What keeps the calling thread from blocking: see `signals`.
     pub pending: Arc<AtomicU64>,
+    /// How to lie.
+    #[cfg(feature = "hostile")]
+    pub plan: Option<Arc<crate::hostile::Plan>>,
 }
 
 impl Host {
@@ -37,6 +40,8 @@ impl Host {
         Self {
             root: Arc::clone(&self.root),
             pending: Arc::clone(pending),
+            #[cfg(feature = "hostile")]
+            plan: self.plan.clone(),
         }
     }
 }

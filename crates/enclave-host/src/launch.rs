@@ -83,6 +83,8 @@ pub fn launch(mut options: Options) -> Result<Infallible> {
     let host = Host {
         root: Arc::new(options.root),
         pending: Arc::default(),
+        #[cfg(feature = "hostile")]
+        plan: crate::hostile::Plan::of_process()?,
     };
     Running::new(backend, layout, host)?.run(&block)
 }
@@ -149,9 +151,23 @@ fn emulate(options: &Options, image: &Image, identity: &Identity) -> Result<Box<
             sgx_emu::Mode::Fast
         },
         cpuid,
+        #[cfg(feature = "hostile")]
+        attacker: attacker()?,
     };
     let keys = keys(options, image)?;
     Ok(emulated::create(image, identity, emulation, keys)?)
+}
+
+#[cfg(feature = "hostile")]
+fn attacker() -> Result<Option<Arc<dyn sgx_emu::hostile::Attacker>>> {
+    use sgx_emu::hostile::Attacker;
+    let plan = crate::hostile::Plan::of_process()?;
+    if plan.is_some() {
+        log::notice(format_args!("this launcher attacks its enclave"));
+    }
+    Ok(plan
+        .filter(|plan| plan.attacks_instructions())
+        .map(|plan| plan as Arc<dyn Attacker>))
 }
 
 /// Whether CPUID can be made to fault; strict mode insists where the CPU can.

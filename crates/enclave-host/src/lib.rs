@@ -22,6 +22,8 @@
 pub mod area;
 pub mod backend;
 pub mod calls;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod image;
 pub mod interrupt;
 pub mod launch;

@@ -436,6 +436,11 @@ impl Serving<'_> {
         let running = self.running;
         let op = Op::from_number(self.area.op());
         if let Some(result) = op.and_then(|op| calls::serve(&self.host, op, self.area)) {
+            #[cfg(feature = "hostile")]
+            let result = match &self.host.plan {
+                Some(plan) => plan.spoil(op, self.area, result),
+                None => result,
+            };
             self.area.set_result(result);
             return Next::Enter;
         }

@@ -15,12 +15,15 @@ use super::{Backend, BackendError, Building, Identity, Outcome, Processor, Signa
 use crate::image::Image;
 
 /// How the emulation runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Fast or strict.
     pub mode: Mode,
     /// What CPUID does inside.
     pub cpuid: Cpuid,
+    /// Who attacks the enclave.
+    #[cfg(feature = "hostile")]
+    pub attacker: Option<Arc<dyn sgx_emu::hostile::Attacker>>,
 }
 
 /// ECREATE on the emulated processor.
@@ -76,6 +79,10 @@ impl Building for EmulatedBuilding {
         gate: u64,
     ) -> Result<Arc<dyn Backend>, BackendError> {
         let enclave = self.builder.init(sigstruct, gate, self.keys)?;
+        #[cfg(feature = "hostile")]
+        if let Some(attacker) = self.options.attacker {
+            enclave.attack(attacker)?;
+        }
         Ok(Arc::new(Emulated {
             enclave,
             cpuid: self.options.cpuid,
