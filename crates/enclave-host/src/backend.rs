@@ -25,13 +25,23 @@ pub enum BackendError {
     /// The machine has no SGX device.
     #[error("no SGX device found: tried {}", device::PATHS.join(", "))]
     NoDevice,
-    /// There is a device, but this build cannot drive it.
+    /// There is a device, but not of the Linux kernel's own driver.
     #[error(
-        "{path} exists, but this build of the launcher cannot drive SGX devices yet; SCONE_MODE=sim runs the emulated platform, which protects nothing against root"
+        "{path} belongs to an SGX driver outside the Linux kernel; Linux 6.0 or later with /dev/sgx_enclave is needed"
     )]
-    DeviceUnsupported {
+    ForeignDriver {
         /// Its path.
         path: &'static str,
+    },
+    /// The device refused something.
+    #[error("{path} refused {step}")]
+    Device {
+        /// Its path.
+        path: &'static str,
+        /// What was asked for.
+        step: &'static str,
+        /// The answer.
+        source: std::io::Error,
     },
     /// The emulated processor could not build the enclave.
     #[error("emulated processor cannot load the enclave")]

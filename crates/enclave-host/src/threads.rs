@@ -19,6 +19,8 @@ use crate::signals;
 
 /// How long a thread waits for the last one to leave its TCS.
 const BUSY_PATIENCE: u32 = 50_000;
+/// How often a first entry that was refused is tried again.
+const REFUSED_PATIENCE: u32 = 1000;
 
 /// What the rest of the process knows of one thread.
 #[derive(Debug)]
@@ -340,13 +342,20 @@ struct Serving<'a> {
 impl Serving<'_> {
     fn run(&mut self, start_len: usize) -> anyhow::Result<()> {
         let address = self.area.address();
+        let mut patience = REFUSED_PATIENCE;
         let mut outcome = loop {
             self.take_pending();
             let first = self
                 .processor
                 .enter(address, AREA_LEN as u64, start_len as u64);
-            if first != Outcome::NotEntered {
-                break first;
+            match first {
+                Outcome::NotEntered => {}
+                // Silicon refuses while the last thread is still leaving the TCS.
+                Outcome::Refused if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+                other => break other,
             }
         };
         // The first entry has no room for hints, and no blocking call may be
