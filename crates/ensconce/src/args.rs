@@ -123,6 +123,10 @@ pub(crate) struct Convert {
     #[arg(long)]
     pub(crate) disable_binary_symlink_detection: bool,
 
+    /// Do not generate LD_LIBRARY_PATH for libraries that the image's loader would not find
+    #[arg(long)]
+    pub(crate) disable_ld_library_path_in_session: bool,
+
     /// Most memory of the program, such as 512M or 4G [default: by kind of service]
     #[arg(long, value_name = "SIZE")]
     pub(crate) heap: Option<Size>,

@@ -165,15 +165,17 @@ pub(crate) fn convert(options: Convert) -> Result<(), Failure> {
             Failure::of(class, error, format!("Cannot write '{}'", request.to))
         })?;
         digests.result = Some((staged.manifest_digest(), staged.image_id()));
-        if let Some(path) = session::file(&request) {
-            session::write(&document, &path)?;
-            console.step(format!("session written to {}", path.display()));
-        }
+        let prepared = session::file(&request)
+            .map(|path| session::prepare(&document, path))
+            .transpose()?;
         cas.upload(&document, console)?;
         // The name moves last: a failure leaves the target as it was.
         staged
             .commit()
             .class(Class::Output, format!("Cannot write '{}'", request.to))?;
+        if let Some(prepared) = prepared {
+            prepared.publish()?;
+        }
         known_layers.remember(&view, &selection, &facts, &needed);
     }
     if let Some(path) = &options.report {

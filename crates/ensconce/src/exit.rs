@@ -4,8 +4,6 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
 /// What kind of thing went wrong; the number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -34,6 +32,7 @@ pub(crate) enum Class {
 pub(crate) struct Failure {
     class: Class,
     error: anyhow::Error,
+    help: Option<&'static str>,
 }
 
 impl Failure {
@@ -42,13 +41,35 @@ impl Failure {
         Self {
             class,
             error: anyhow::Error::msg(message.to_string()),
+            help: None,
         }
     }
 
     /// A failure with a cause and a sentence about what was being done.
     pub(crate) fn of(class: Class, error: impl Into<anyhow::Error>, doing: impl Display) -> Self {
-        let error = error.into().context(doing.to_string());
-        Self { class, error }
+        let error = error.into();
+        // Where space ran out depends on the machine, not on what was done.
+        let (class, doing) = match is_no_space(&error) {
+            true => (
+                Class::Files,
+                format!("{doing}: no space is left; free some, or point TMPDIR to another disk"),
+            ),
+            false => (class, doing.to_string()),
+        };
+        let error = error.context(doing);
+        Self {
+            class,
+            error,
+            help: None,
+        }
+    }
+
+    /// Adds the next step where the cause does not name it.
+    pub(crate) fn with_help(self, help: &'static str) -> Self {
+        Self {
+            help: Some(help),
+            ..self
+        }
     }
 
     /// The chain of causes in one line.
@@ -59,8 +80,19 @@ impl Failure {
     /// Prints the chain of causes and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("error: {:#}", self.error);
+        if let Some(help) = self.help {
+            eprintln!("help: {help}");
+        }
         ExitCode::from(self.class as u8)
     }
+}
+
+fn is_no_space(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| matches!(cause.kind(), StorageFull | QuotaExceeded))
 }
 
 impl From<anyhow::Error> for Failure {
@@ -68,6 +100,7 @@ impl From<anyhow::Error> for Failure {
         Self {
             class: Class::Internal,
             error,
+            help: None,
         }
     }
 }
@@ -80,8 +113,6 @@ pub(crate) trait Classify<T> {
 
 impl<T, E: Into<anyhow::Error>> Classify<T> for Result<T, E> {
     fn class(self, class: Class, doing: impl Display) -> Result<T, Failure> {
-        self.map_err(Into::into)
-            .with_context(|| doing.to_string())
-            .map_err(|error| Failure { class, error })
+        self.map_err(|error| Failure::of(class, error, doing))
     }
 }

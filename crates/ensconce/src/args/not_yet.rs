@@ -26,14 +26,13 @@ const VALUES: [&str; 17] = [
 ];
 
 /// Switches that are not supported yet.
-const SWITCHES: [&str; 12] = [
+const SWITCHES: [&str; 11] = [
     "allow-tcb-vulnerabilities",
     "binary-fs",
     "create-namespace",
     "disable-attestation",
     "disable-binary-fs-defaults",
     "disable-copy-shared-object-dependencies",
-    "disable-ld-library-path-in-session",
     "disable-session-security-attestation",
     "disable-update-session-if-exists",
     "enable-session-upload",

@@ -113,10 +113,11 @@ fn options_are_supported_or_refused_never_ignored() {
         "--scone-signer",
         "--log",
         "--dry-run",
+        "--disable-ld-library-path-in-session",
     ] {
         assert!(!refused.contains(&supported), "{supported}");
     }
-    assert_eq!(refused.len(), 29);
+    assert_eq!(refused.len(), 28);
     assert_eq!(valid(&["--cli=x"]).not_yet.not_needed.len(), 1);
 }
 

@@ -18,6 +18,9 @@ const MAX_SHEBANG: usize = 256;
 /// Bytes in which a Go build id or runtime name is looked for.
 const GO_SEARCH: u64 = 64 << 10;
 
+const CHOOSE: &str = "name an x86-64 program of the image, such as the one that its ENTRYPOINT or \
+                      CMD starts";
+
 /// The program that will run in the enclave.
 #[derive(Debug, Clone)]
 pub(crate) struct Binary {
@@ -135,7 +138,8 @@ pub(crate) fn locate<'v>(
         ResolveError::Missing { path } => Failure::new(
             Class::Binary,
             format!("--binary={wanted}: '{path}' does not exist in the image"),
-        ),
+        )
+        .with_help(CHOOSE),
         other => Failure::new(Class::Binary, format!("--binary={wanted}: {other}")),
     };
     if wanted.contains('/') {
@@ -154,6 +158,7 @@ pub(crate) fn locate<'v>(
             Class::Binary,
             format!("--binary={wanted}: no such program in the image's PATH ({path})"),
         )
+        .with_help(CHOOSE)
     })
 }
 
@@ -183,7 +188,7 @@ pub(crate) fn shebang(head: &[u8]) -> Option<(String, Option<String>)> {
 }
 
 fn check_format(path: &RootPath, head: &[u8]) -> Result<(), Failure> {
-    let refuse = |reason: String| Err(Failure::new(Class::Binary, reason));
+    let refuse = |reason: String| Err(Failure::new(Class::Binary, reason).with_help(CHOOSE));
     if let Some((program, argument)) = shebang(head) {
         // "/usr/bin/env python3" means python3.
         let interpreter = match argument {
@@ -191,10 +196,11 @@ fn check_format(path: &RootPath, head: &[u8]) -> Result<(), Failure> {
             _ => program,
         };
         let interpreter = printable(interpreter.as_bytes());
-        return refuse(format!(
+        let reason = format!(
             "'{path}' is a script, not a program; convert its interpreter instead: \
              --binary={interpreter} --command='{interpreter} {path}'"
-        ));
+        );
+        return Err(Failure::new(Class::Binary, reason));
     }
     let Some(ident) = head.strip_prefix(b"\x7fELF") else {
         return refuse(format!("'{path}' is not an ELF program"));

@@ -10,6 +10,10 @@ use super::binary::{self, Binary, DEFAULT_PATH};
 use super::request::Request;
 use crate::exit::{Class, Failure};
 
+/// The documented value, without its last colon: an empty part would mean the
+/// working directory.
+const LIBRARY_PATH: &str = "/lib:/usr/lib:/usr/local/lib";
+
 /// The session's part about the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch {
@@ -61,6 +65,13 @@ pub(crate) fn merge(
             None => env.push((name.clone(), value.clone())),
         }
     }
+    let has = |wanted| env.iter().any(|(name, _)| name == wanted);
+    if !request.options.disable_ld_library_path_in_session
+        && !has("LD_LIBRARY_PATH")
+        && needs_library_path(view)
+    {
+        env.push(("LD_LIBRARY_PATH".to_owned(), LIBRARY_PATH.to_owned()));
+    }
     if !env.iter().any(|(name, _)| name == "PATH") {
         env.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
     }
@@ -69,6 +80,25 @@ pub(crate) fn merge(
         directory => working_directory(view, directory)?,
     };
     Ok(Launch { command, env, pwd })
+}
+
+/// Whether libraries lie where other systems' loaders look and this image's
+/// does not: glibc knows `/usr/local/lib` only through its cache.
+fn needs_library_path(view: &RootView) -> bool {
+    let find = |path: &str| {
+        let path = RootPath::parse(path).ok()?;
+        view.resolve(&path).ok()
+    };
+    let is_glibc = find("/lib64/ld-linux-x86-64.so.2").is_some();
+    let holds_library = |(directory, _): (RootPath, _)| {
+        view.children(&directory).any(|(child, _)| {
+            let name = child.file_name();
+            name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.")
+        })
+    };
+    is_glibc
+        && find("/etc/ld.so.cache").is_none()
+        && find("/usr/local/lib").is_some_and(holds_library)
 }
 
 fn working_directory(view: &RootView, directory: &str) -> Result<String, Failure> {

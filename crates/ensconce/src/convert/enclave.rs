@@ -33,7 +33,11 @@ pub(crate) fn signer(path: Option<&Path>) -> Result<Signer, Failure> {
         return Ok(Signer::debug());
     };
     let doing = format!("--scone-signer={} cannot be used", path.display());
-    let pem = std::fs::read(path).class(Class::Signing, &doing)?;
+    let pem = std::fs::read(path)
+        .class(Class::Signing, &doing)
+        .map_err(|failure| {
+            failure.with_help("make a key with 'openssl genrsa -3 -out KEY 3072', and keep it")
+        })?;
     let signer = Signer::from_pem(&zeroize::Zeroizing::new(pem)).class(Class::Signing, &doing)?;
     if signer.is_debug_key() {
         return Err(Failure::new(

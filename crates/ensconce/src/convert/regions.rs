@@ -101,7 +101,8 @@ impl Plan {
                 return Err(Failure::new(
                     Class::Files,
                     format!("{option}={path} cannot be used: {error}"),
-                ));
+                )
+                .with_help("name a path as it is inside the image, or leave the option out"));
             }
         };
         if found != *path {

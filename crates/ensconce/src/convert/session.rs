@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use policy::quoted;
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::command::{Command, Launch};
@@ -168,13 +169,41 @@ pub(crate) fn file(request: &Request) -> Option<PathBuf> {
         .then(|| PathBuf::from("session.yml"))
 }
 
+/// A session's file that is written and has no name yet; it vanishes with this
+/// value, because a session without its image is only a secret left behind.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    temporary: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Prepared {
+    /// Gives the file its name.
+    pub(crate) fn publish(self) -> Result<(), Failure> {
+        let doing = format!("Cannot write the session to '{}'", self.path.display());
+        self.temporary
+            .persist(&self.path)
+            .class(Class::Files, doing)?;
+        Ok(())
+    }
+}
+
 /// Writes the session, readable by its owner only.
-pub(crate) fn write(document: &Document, path: &Path) -> Result<(), Failure> {
+pub(crate) fn prepare(document: &Document, path: PathBuf) -> Result<Prepared, Failure> {
     let doing = format!("Cannot write the session to '{}'", path.display());
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if !parent.is_dir() {
+        return Err(Failure::new(
+            Class::Files,
+            format!(
+                "{doing}: '{}' is no directory; make it first",
+                parent.display()
+            ),
+        ));
+    }
     let mut temporary = tempfile::Builder::new()
         .prefix(".session-")
         .permissions(Permissions::from_mode(0o600))
@@ -183,6 +212,11 @@ pub(crate) fn write(document: &Document, path: &Path) -> Result<(), Failure> {
     temporary
         .write_all(document.text().as_bytes())
         .class(Class::Files, &doing)?;
-    temporary.persist(path).class(Class::Files, &doing)?;
-    Ok(())
+    if path.is_dir() {
+        return Err(Failure::new(
+            Class::Files,
+            format!("{doing}: it is a directory"),
+        ));
+    }
+    Ok(Prepared { temporary, path })
 }

@@ -63,7 +63,13 @@ pub(crate) fn find(request: &Request, console: Console) -> Result<Cas, Failure> 
     let client = Client::new(address.clone(), pin, None);
     let seen = client
         .attest()
-        .class(Class::Cas, "The CAS cannot be used")?;
+        .class(Class::Cas, "The CAS cannot be used")
+        .map_err(|failure| {
+            failure.with_help(
+                "check --cas; 'ensconce dev up' starts a CAS for development; \
+                 --disable-session-upload does without one",
+            )
+        })?;
     if seen.dev && !options.cas_debug {
         return Err(Failure::new(
             Class::Cas,
@@ -169,11 +175,21 @@ fn classified(error: ClientError) -> Failure {
     } else {
         Class::Session
     };
-    let failed: Result<(), ClientError> = Err(error);
-    match failed.class(class, "The session was not accepted") {
-        Ok(()) => Failure::new(class, "The session was not accepted"),
-        Err(failure) => failure,
+    // A CAS does not tell strangers whether a session exists or is not theirs.
+    let is_foreign = matches!(
+        error,
+        ClientError::Refused {
+            status: 403 | 404 | 409,
+            ..
+        }
+    );
+    let failure = Failure::of(class, error, "The session was not accepted");
+    if !is_foreign {
+        return failure;
     }
+    failure.with_help(
+        "somebody else made a session of this name: take another --name, or its owner's --identity",
+    )
 }
 
 #[cfg(test)]

@@ -144,6 +144,34 @@ fn options_win_over_the_native_image() {
 }
 
 #[test]
+fn libraries_that_the_loader_would_miss_get_a_search_path() {
+    let desk = Desk::new();
+    let value = |options: &[&str]| {
+        desk.convert_hello(options).success();
+        variable(&session(&desk), "LD_LIBRARY_PATH")
+    };
+    let local = || native::Layer::new().file("usr/local/lib/liba.so.1", 0o644, "library");
+    let cache = native::Layer::new().file("etc/ld.so.cache", 0o644, "");
+    native::write(
+        &desk,
+        "amd64",
+        &native::config(),
+        vec![native::base(&desk), native::app()],
+    );
+    assert_eq!(value(&[]), None);
+    let layers = vec![native::base(&desk), native::app(), local()];
+    native::write(&desk, "amd64", &native::config(), layers);
+    let generated = value(&[]);
+    assert_eq!(generated.as_deref(), Some("/lib:/usr/lib:/usr/local/lib"));
+    assert_eq!(value(&["--disable-ld-library-path-in-session"]), None);
+    let own = value(&["--env=LD_LIBRARY_PATH=/own"]);
+    assert_eq!(own.as_deref(), Some("/own"));
+    let layers = vec![native::base(&desk), native::app(), local(), cache];
+    native::write(&desk, "amd64", &native::config(), layers);
+    assert_eq!(value(&[]), None);
+}
+
+#[test]
 fn scripts_and_shell_lines_are_followed_to_the_program() {
     for (entrypoint, cmd, expected) in [
         (

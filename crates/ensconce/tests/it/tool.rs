@@ -46,13 +46,18 @@ impl Desk {
     /// `ensconce` in this directory and without the caller's environment.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ensconce"));
+        command.env_clear();
+        self.surround(&mut command);
+        command
+    }
+
+    /// Runs a command in this directory with its home and parts.
+    pub(crate) fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command
             .current_dir(self.dir.path())
-            .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
-            .env("ENSCONCE_LIBEXEC", self.path("libexec"));
-        command
+            .env("ENSCONCE_LIBEXEC", self.path("libexec"))
     }
 
     /// Converts `oci:native:app` to `oci:result:app` with these options.

@@ -156,7 +156,16 @@ fn a_session_of_somebody_else_is_refused_and_the_old_tag_stays() {
     fs::write(desk.path("other.pem"), other.to_pem().as_bytes()).expect("write");
     fs::set_permissions(desk.path("other.pem"), fs::Permissions::from_mode(0o600)).expect("chmod");
     let options = ["--cas-debug", "--identity=other.pem", "--dir=/app"];
-    convert(&desk, &server, &options).refused(8, &["not accepted"]);
+    convert(&desk, &server, &options).refused(
+        8,
+        &[
+            "not accepted",
+            "help: somebody else",
+            "--name",
+            "--identity",
+        ],
+    );
+    assert!(!desk.path("session.yml").exists());
     assert_eq!(crate::convert::image(&desk).digest(), before);
     convert(&desk, &server, &["--cas-debug", "--identity=absent.pem"]).refused(7, &["absent.pem"]);
 }
