@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Damaged images and senseless call words: refused, never a panic.
 
-#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "tests stop at the first surprise"
+)]
 
 #[path = "support/script_enclave.rs"]
 mod support;
