@@ -3,6 +3,7 @@
 
 mod cache;
 mod convert;
+mod daemon;
 mod messages;
 mod native;
 mod protection;
