@@ -44,7 +44,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     }
     bar(
         report,
-        "first conversion against gzip -dc | sha256sum, CPU",
+        "first conversion against gzip -dc piped to sha256sum, CPU",
         &cold,
         &unpacking,
         1.5,

@@ -16,6 +16,7 @@ use crate::report::Report;
 use crate::sample::{RUNS, median};
 
 const NATIVE: &str = "native:latest";
+const NAME: &str = "bench";
 const CONFIDENTIAL: &str = "confidential:latest";
 
 /// The native image beside the converted one, started in turn.
@@ -49,16 +50,20 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         )?;
         client.wait_until_serving(&mut service)?;
         let took = begin.elapsed();
-        service.stop()?;
+        // A first process without a handler does not hear SIGTERM.
+        run(docker.client().args(["kill", NAME]))?.success("docker kill")?;
+        service.wait()?;
         Ok(took.as_secs_f64())
     };
     let host = "--network=host".to_owned();
+    let name = format!("--name={NAME}");
     let plain = [
         host.clone(),
+        name.clone(),
         "--env=LOCAL=1".to_owned(),
         format!("--env=PORT={port}"),
     ];
-    let attested = [host, format!("-v{}", dev.volume())];
+    let attested = [host, name, format!("-v{}", dev.volume())];
     let (mut beside, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         beside.push(start(NATIVE, &plain)?);
