@@ -58,6 +58,9 @@ pub enum AbortReason {
     OutOfMemory = 7,
     /// A page fault that the kernel's map says cannot happen kept coming back (rule S12).
     FaultInjected = 8,
+    /// Bytes that the FSPF or the measured startup list pins cannot be had: the
+    /// host gives others, or none.
+    Tampered = 9,
 }
 
 /// The gate: every ENCLU of the kernel is this one. `ENCLU` (0f 01 d7), NOPs up

@@ -506,6 +506,9 @@ fn abort(reason: u64) -> ! {
         reason if reason == AbortReason::FaultInjected as u64 => {
             "page faults came that its own map says cannot happen"
         }
+        reason if reason == AbortReason::Tampered as u64 => {
+            "a file is not the one that the session or the measurement names"
+        }
         _ => "it gave a reason that this launcher does not know",
     };
     log::fatal(format_args!(

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use core::fmt::Display;
 
 use enclave_abi::call::Op;
+use enclave_abi::entry::AbortReason;
 use enclave_abi::start::LogLevel;
 use shieldfs::backing::Backing;
 use shieldfs::entry::{Entry, FileType as Kind, Kind as Detail};
@@ -130,8 +131,27 @@ impl Tree {
 
     fn refuse(&self, error: &dyn Display) -> Errno {
         report(self.machine, self.debug, &format!("refused: {error}"));
-        Errno::EIO
+        lost(self.machine)
     }
+
+    /// The host does not give a file that the tree lists.
+    fn withheld(&self, path: &[u8], errno: Errno) -> Errno {
+        let path = String::from_utf8_lossy(path);
+        self.refuse(&format_args!(
+            "the host answers {errno:?} instead of giving {path}"
+        ))
+    }
+}
+
+/// Ends the enclave because bytes that are pinned cannot be had. An error would
+/// not do: many programs take a read error for the end of a file, so a host could
+/// cut their input where it likes. Only where no enclave is, in tests, does this
+/// return.
+pub(crate) fn lost(machine: &dyn Machine) -> Errno {
+    if let Some(cpu) = machine.cpu() {
+        cpu.abort(AbortReason::Tampered);
+    }
+    Errno::EIO
 }
 
 /// Opens bytes of the container that will be verified.

@@ -50,7 +50,11 @@ impl ProtectedFile {
             (reader, words)
         };
         let pairs = words.as_chunks::<2>().0;
-        let handle = open_stored(tree.machine, entry.stored_path())?;
+        let handle = match open_stored(tree.machine, entry.stored_path()) {
+            // What the host is short of, a program may hear of.
+            Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => return Err(errno),
+            other => other.map_err(|errno| tree.withheld(entry.stored_path(), errno))?,
+        };
         Ok(Self {
             content: Arc::new(Content {
                 tree: Arc::clone(tree),
@@ -84,7 +88,9 @@ impl Content {
         to: &mut [u8],
     ) -> Result<usize, Errno> {
         let start = slots.first().map_or(0, ChunkSlot::offset);
-        self.handle.read_at(machine, start, &mut Sink::Kernel(to))
+        self.handle
+            .read_at(machine, start, &mut Sink::Kernel(to))
+            .map_err(|errno| self.tree.withheld(self.reader.path(), errno))
     }
 
     /// Verifies and decrypts one chunk in place; gives the plaintext's length.

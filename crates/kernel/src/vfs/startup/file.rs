@@ -7,6 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use enclave_abi::call::Op;
+use enclave_abi::start::LogLevel;
 
 use super::Described;
 use crate::context::Context;
@@ -48,6 +49,17 @@ impl StartupFile {
 }
 
 impl Verified {
+    /// The measured bytes cannot be had.
+    fn lost(&self, machine: &dyn Machine) -> Errno {
+        let path = alloc::string::String::from_utf8_lossy(&self.described.path);
+        crate::log::line(
+            machine,
+            LogLevel::Error,
+            format_args!("refused: startup file {path} is not the measured one"),
+        );
+        crate::vfs::protected::lost(machine)
+    }
+
     fn handle(&self, machine: &'static dyn Machine) -> Result<Arc<HostHandle>, Errno> {
         if let Some(handle) = &*self.handle.lock() {
             return Ok(Arc::clone(handle));
@@ -58,7 +70,10 @@ impl Verified {
             Word::Value(flags.bits().into()),
             Word::Value(0),
         ];
-        let opened = machine.host_call(Op::Open, words)?;
+        let opened = match machine.host_call(Op::Open, words) {
+            Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => return Err(errno),
+            other => other.map_err(|_| self.lost(machine))?,
+        };
         let handle = Arc::new(HostHandle::from_result(machine, opened)?);
         let mut slot = self.handle.lock();
         Ok(Arc::clone(slot.get_or_insert(handle)))
@@ -74,7 +89,8 @@ impl Verified {
         }
         let size = chunks.chunk_size() as usize;
         for (index, chunk) in (first..).zip(to.chunks(size)) {
-            chunks.verify(index, chunk).map_err(|_| Errno::EIO)?;
+            let verified = chunks.verify(index, chunk);
+            verified.map_err(|_| self.lost(machine))?;
         }
         Ok(())
     }
