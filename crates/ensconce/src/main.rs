@@ -5,6 +5,12 @@
 //! `ensconce convert`, under `determine_sgx_device` it is
 //! `ensconce doctor --sgx-device`.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "doc comments of options are help texts, where brackets are brackets"
+)]
+
 mod args;
 mod cache_home;
 mod console;

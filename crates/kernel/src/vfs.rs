@@ -9,7 +9,7 @@
 //! | [`protected`] | files that an FSPF pins |
 //! | [`startup`] | files bound to MRENCLAVE |
 //! | [`agentfs`], [`attestationfs`] | control files of the agent, REPORTs for programs |
-//! | [`file`], [`opened`], [`table`] | files, open descriptions, descriptors |
+//! | [`mod@file`], [`opened`], [`table`] | files, open descriptions, descriptors |
 //! | [`pipe`], [`event`], [`timer`], [`epoll`] | files without a name |
 //! | [`record_lock`] | advisory locks |
 

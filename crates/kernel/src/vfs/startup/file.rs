@@ -84,8 +84,9 @@ impl Verified {
         let chunks = &self.described.chunks;
         let start = chunks.geometry().chunk_start(first).ok_or(Errno::EIO)?;
         let handle = self.handle.lock().clone().ok_or(Errno::EIO)?;
-        if handle.read_at(machine, start, &mut Sink::Kernel(to))? != to.len() {
-            return Err(Errno::EIO);
+        let len = to.len();
+        if handle.read_at(machine, start, &mut Sink::Kernel(to)) != Ok(len) {
+            return Err(self.lost(machine));
         }
         let size = chunks.chunk_size() as usize;
         for (index, chunk) in (first..).zip(to.chunks(size)) {
