@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers: tar archives of changes to a root file system.
 //!
-//! [`walk`] reads entries without trusting any of them, [`write`] makes new
+//! [`walk`] reads entries without trusting any of them, [`mod@write`] makes new
 //! layers, [`rewrite`] copies one and leaves entries out, [`recall`] stands in
 //! for reading one again.
 

@@ -8,7 +8,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`reference`] | `oci:DIR:TAG`, `docker-archive:FILE:NAME`, names in the daemon |
+//! | [`mod@reference`] | `oci:DIR:TAG`, `docker-archive:FILE:NAME`, names in the daemon |
 //! | [`image`] | opening an image: verified manifest and configuration |
 //! | [`layout`], [`archive`], [`daemon`] | the three places an image can be |
 //! | [`layer`] | walking, writing and rewriting layers |

@@ -14,6 +14,7 @@ use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
+use aes::Aes256;
 use aes_gcm::{Aes256Gcm, KeyInit as _};
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -106,11 +107,13 @@ impl FspfKey {
             .expand_multi_info(info, &mut key)
             .expect("32 bytes are far below HKDF's limit of 255 hash lengths");
         let cipher = Aes256Gcm::new(&key.into());
+        let blocks = Aes256::new(&key.into());
         #[cfg(test)]
         let id = key;
         key.zeroize();
         SealingCipher {
             cipher,
+            blocks,
             #[cfg(test)]
             id,
         }
@@ -127,6 +130,8 @@ impl fmt::Debug for FspfKey {
 #[derive(Clone)]
 pub(crate) struct SealingCipher {
     pub(crate) cipher: Aes256Gcm,
+    /// The same key's block cipher, for content whose hash has been compared already.
+    pub(crate) blocks: Aes256,
     /// The key itself, kept in test builds only: tests look for repeated (key, nonce) pairs.
     #[cfg(test)]
     pub(crate) id: [u8; KEY_LEN],

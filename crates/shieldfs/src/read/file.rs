@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 use super::{Fspf, ReadError};
 use crate::backing::{Backing, fill};
 use crate::blob::Blob;
-use crate::cipher::{OVERHEAD, chunk_aad};
+use crate::cipher::OVERHEAD;
 use crate::digest::{ChunkHash, FileDigest, Geometry, chunk_hash, sealed_chunk_hash};
 use crate::entry::FileContent;
 use crate::key::{FspfKey, SealingCipher};
@@ -265,9 +265,9 @@ impl FileReader {
         }
         match &self.cipher {
             None => Ok(stored.len()),
+            // The hash that was just compared covers the sealed bytes with their tag.
             Some(cipher) => {
-                let aad = chunk_aad(chunk, self.geometry.size());
-                let opened = cipher.open(chunk, &aad, stored);
+                let opened = cipher.open_hashed(chunk, stored);
                 opened.map_err(|_| ChunkError::WrongKey {
                     path: path(),
                     chunk,
