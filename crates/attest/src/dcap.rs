@@ -2,7 +2,7 @@
 //! Verification of DCAP evidence: quote and collateral in, verified claims out.
 //!
 //! All five chains (PCK certificate, PCK CRL, TCB info, QE identity and, through
-//! them, both CRLs) must end in one and the same [`Anchor`]. Every failure here
+//! them, both CRLs) must end in one and the same [`crate::anchor::Anchor`]. Every failure here
 //! is final: no policy can tolerate an invalid signature, an expired document or
 //! a revoked certificate. What policy may tolerate is in
 //! [`crate::verdict`].

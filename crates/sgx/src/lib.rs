@@ -15,7 +15,7 @@
 //! | [`sigstruct`] | SIGSTRUCT, its signing digest, q1 and q2 |
 //! | [`report`], [`key`] | TARGETINFO, REPORT, KEYREQUEST |
 //! | [`quote`] | ECDSA quotes as made by DCAP |
-//! | [`derive`] | the emulated CPU's keys and reports |
+//! | [`mod@derive`] | the emulated CPU's keys and reports |
 //! | [`leaf`] | ENCLU leaf numbers and their error codes |
 #![no_std]
 extern crate alloc;
