@@ -16,7 +16,11 @@ use crate::Mode;
 use crate::enclave::{EmulatedEnclave, access};
 use crate::epcm::Entry;
 use crate::leaf::Fault;
-use crate::memory::{LOWEST, READ_WRITE, discard, protect};
+use crate::memory::{LOWEST, READ_WRITE, discard, populate, protect};
+
+/// Longest run of accepted pages that gets its memory at once, in bytes: a run is
+/// longer only if a program asked for a lot that it may never touch.
+const POPULATED_MAX: u64 = 256 << 10;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const PERMISSIONS: PageFlags = PageFlags::R.union(PageFlags::W).union(PageFlags::X);
@@ -94,7 +98,13 @@ impl EmulatedEnclave {
             .get(start)
             .map_or(0, |entry| access(entry, self.mode));
         // SAFETY: pages of this enclave, whose access follows their EPCM entries.
-        unsafe { protect(start, end - start, access) }
+        unsafe { protect(start, end - start, access) }?;
+        // Pages are accepted because they are about to be used.
+        if access & READ_WRITE == READ_WRITE && end - start <= POPULATED_MAX {
+            // SAFETY: as above.
+            unsafe { populate(start, end - start) };
+        }
+        Ok(())
     }
 
     /// Gives all accepted pages their access. Returns whether that worked.
