@@ -108,7 +108,7 @@ fn main() -> Result<()> {
     let refusals = [
         scene.without_cas()?,
         scene.with_flipped_bit("/app/rest_api.py")?,
-        scene.with_flipped_bit("/usr/lib/python3.11/os.py")?,
+        scene.with_flipped_bit("/usr/lib/python3.11/json/__pycache__/__init__.cpython-311.pyc")?,
         scene.with_flipped_bit("/fspf/fs.fspf")?,
         scene.with_flipped_bit("/ensconce/enclave.img")?,
         scene.with_another_measurement()?,

@@ -109,7 +109,9 @@ fn a_flipped_bit_in_the_service_is_refused() {
 #[test]
 fn a_flipped_bit_in_pythons_library_is_refused() {
     refused("flip-stdlib", |stage| {
-        stage.scene().with_flipped_bit("/usr/lib/python3.11/os.py")
+        stage
+            .scene()
+            .with_flipped_bit("/usr/lib/python3.11/json/__pycache__/__init__.cpython-311.pyc")
     });
 }
 
