@@ -143,6 +143,7 @@ fn start(control: &mut impl Control, config: Config, block: &StartBlock) -> Resu
         );
     }
     let program = program::program(&config, block)?;
+    let has_root = config.root.is_some();
     if let Some(root) = &config.root {
         control
             .mount(&Mount {
@@ -170,5 +171,9 @@ fn start(control: &mut impl Control, config: Config, block: &StartBlock) -> Resu
     control
         .configure(&program)
         .context("kernel refuses the program's arguments")?;
-    control.start().context("kernel does not start the program")
+    control.start().context(if has_root {
+        "kernel does not start the program"
+    } else {
+        "kernel does not start the program: the session gives it no files; it needs fspf_path, fspf_key and fspf_tag of this image"
+    })
 }
