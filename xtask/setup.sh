@@ -6,8 +6,8 @@ set -eu
 
 build="gcc libc6-dev make"
 demo="$build mmdebstrap curl openssl python3"
-test="$demo musl-tools docker.io skopeo jq procps iproute2 python3-flask"
-bench="$test hyperfine"
+test="$demo musl-tools binutils perl util-linux docker.io skopeo jq procps iproute2 python3-flask"
+bench="$test"
 
 case "${1:-}" in
     build) wanted=$build ;;
