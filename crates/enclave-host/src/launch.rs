@@ -131,6 +131,16 @@ fn usable_xfrm(image: &Image) -> Result<u64> {
     if xfrm & XFRM_REQUIRED != XFRM_REQUIRED {
         bail!("this machine lacks AVX, which every enclave of this project needs");
     }
+    // The enclave answers CPUID from a measured table: a feature that is promised
+    // and absent would end programs in the middle of their work.
+    let missing = crate::probe::missing_features(xfrm);
+    if !missing.is_empty() {
+        bail!(
+            "this processor lacks what enclaves are promised ({}); run it on Ice Lake-SP or later, \
+             or ask `ensconce doctor`",
+            missing.join(", ")
+        );
+    }
     Ok(xfrm)
 }
 

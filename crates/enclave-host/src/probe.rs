@@ -25,15 +25,7 @@ pub fn is_wanted(arguments: &[OsString]) -> bool {
 pub fn probe() -> String {
     let support = sgx_emu::platform::probe();
     let xfrm = support.xcr0 & XFRM_ALLOWED;
-    let mut missing: Vec<String> = cpuid::missing(xfrm, |leaf, subleaf| {
-        let real = __cpuid_count(leaf, subleaf);
-        [real.eax, real.ebx, real.ecx, real.edx]
-    })
-    .map(|(leaf, subleaf, register, bits)| {
-        let register = ["EAX", "EBX", "ECX", "EDX"].get(register).unwrap_or(&"");
-        format!("CPUID {leaf:x}.{subleaf:x} {register} {bits:#x}")
-    })
-    .collect();
+    let mut missing = missing_features(xfrm);
     if xfrm & XFRM_REQUIRED != XFRM_REQUIRED {
         missing.push("AVX state in XCR0".to_owned());
     }
@@ -45,6 +37,21 @@ pub fn probe() -> String {
         outcome(&reserve()),
         missing.join(",")
     )
+}
+
+/// What the measured CPUID table promises programs and this processor lacks, for
+/// enclaves with these state components.
+#[must_use]
+pub fn missing_features(xfrm: u64) -> Vec<String> {
+    cpuid::missing(xfrm, |leaf, subleaf| {
+        let real = __cpuid_count(leaf, subleaf);
+        [real.eax, real.ebx, real.ecx, real.edx]
+    })
+    .map(|(leaf, subleaf, register, bits)| {
+        let register = ["EAX", "EBX", "ECX", "EDX"].get(register).unwrap_or(&"");
+        format!("CPUID {leaf:x}.{subleaf:x} {register} {bits:#x}")
+    })
+    .collect()
 }
 
 /// Reserves the addresses of an enclave for a moment.
