@@ -62,7 +62,7 @@ pub struct Region {
 }
 
 /// What a `standalone` program is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ProgramConfig {
     /// Arguments, the first being the program's own name.
     pub argv: Vec<Vec<u8>>,
@@ -236,6 +236,13 @@ impl Manifest {
             cas_pin,
             standalone,
         })
+    }
+}
+
+// Arguments and variables may be secrets of a session (rule S23).
+impl core::fmt::Debug for ProgramConfig {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("ProgramConfig([redacted])")
     }
 }
 

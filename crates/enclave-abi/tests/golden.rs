@@ -246,6 +246,16 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
+fn what_a_program_is_given_is_not_shown() {
+    let config = ProgramConfig {
+        argv: vec![b"--password=marker".to_vec()],
+        env: vec![b"TOKEN=marker".to_vec()],
+        cwd: b"/".to_vec(),
+    };
+    assert_eq!(format!("{config:?}"), "ProgramConfig([redacted])");
+}
+
+#[test]
 fn image_header_is_golden() {
     let bytes = image().encode();
     assert_eq!(bytes.len(), Header::encoded_len(image().runs.len()));

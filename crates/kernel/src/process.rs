@@ -77,7 +77,7 @@ pub struct Timer {
 }
 
 /// What /proc/self says about a program.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Program {
     /// Absolute path of the executable, without symbolic links.
     pub path: Vec<u8>,
@@ -87,6 +87,13 @@ pub struct Program {
     pub env: Vec<Vec<u8>>,
     /// Auxiliary vector as the program got it.
     pub auxv: Vec<u8>,
+}
+
+// Arguments and variables may be secrets of a session (rule S23).
+impl core::fmt::Debug for Program {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Program([redacted])")
+    }
 }
 
 static PROCESSES: Lock<BTreeMap<u32, Arc<Process>>> = Lock::new(BTreeMap::new());
